@@ -31,6 +31,8 @@ from dycoke_cli.video.sampling import Sampling
 
 _MOST_BYTES = 2**24  # of the caption of one video
 _CUT = "cut "
+CUT_OUT = "cut the part out (`ffmpeg -ss START -to END -i {} part.mp4`)"
+"""Advice about a clip, whose caption trainers take for one of the whole clip."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,7 @@ class CaptionFiles:
                 film = display_name(video.name)
                 raise UsageError(
                     f"{short_name(path)} is about another part of {film}, or another clip of that "
-                    "name: add --overwrite, or another --out-dir, or cut the part out (`ffmpeg -ss "
-                    f"START -to END -i {film} part.mp4`)"
+                    f"name: add --overwrite, or another --out-dir, or {CUT_OUT.format(film)}"
                 )
 
 
@@ -182,8 +183,11 @@ class CaptionResults:
         self._settings, self._limits, self._made = settings, limits, settings + limits
         self._replaces, self._warn = replaces, warn
         # How the captions that are there were made.
-        videos = [ask.videos[0] for ask in asks.values()]
-        there = (hashes.ways(files.path(video), files.current(video)) for video in videos)
+        there = (
+            hashes.ways(files.path(video), files.current(video))
+            for ask in asks.values()
+            for video in ask.videos
+        )
         self._there = set[bytes]().union(*there)
 
     def known(self, key: str) -> Known | None:
@@ -195,7 +199,7 @@ class CaptionResults:
         if outcome.failed:
             return
         id_, caption = outcome.line["id"], outcome.line["answer"]
-        (video,) = self._asks[id_].videos
+        (video,), sampling = self._asks[id_].videos, self._asks[id_].request.sampling
         path = self._files.path(video)
 
         def replaces(current: str | None) -> bool:
@@ -205,12 +209,10 @@ class CaptionResults:
                 self._warn(f"{shown} has another caption of {name} by now, which stays")
             return found
 
-        note(path, caption, outcome.key + self._made)
-        note(path, caption, _part(video, self._asks[id_].request.sampling))
-        note(path, caption, self._settings)
-        if is_cut := outcome.line["finish_reason"] == "length":
-            note(path, caption, _CUT)
-            note(path, caption, _CUT + self._limits)
+        is_cut = outcome.line["finish_reason"] == "length"
+        ways = [outcome.key + self._made, _part(video, sampling), self._settings]
+        for way in (*ways, _CUT, _CUT + self._limits) if is_cut else ways:
+            note(path, caption, way)
         self._files.write(video, caption, replaces)
         if id_ not in self.stayed:
             self.written[id_] = caption, display_name(video.name), is_cut

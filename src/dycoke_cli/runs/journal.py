@@ -139,10 +139,11 @@ def open_journal(kind: type[J], path: Path) -> Iterator[J]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, flag: str = "--out") -> Iterator[None]:
     """Lock a file for the length of the block; the system releases the lock of a killed run.
 
-    The lock is another file in the same folder, which is removed at the end of the block.
+    The lock is another file in the same folder, which is removed at the end of the block. The flag
+    is the one that chooses another file.
     """
     path_of_lock = path.with_name(f"{hidden_name(path.name)}.lock")
     try:
@@ -150,7 +151,7 @@ def locked(path: Path) -> Iterator[None]:
         lock = FileLock(path_of_lock).acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
-            f"another run is writing to {path}; wait for it, or give another --out"
+            f"another run is writing to {path}; wait for it, or give another {flag}"
         ) from error
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error

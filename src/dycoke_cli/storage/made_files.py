@@ -64,12 +64,9 @@ def note(path: str | Path, content: bytes | str, way: str = "") -> None:
     with suppress(OSError):
         file = _file(name)
         make_folder(file.parent)
-        descriptor = open_own(file)
-        try:
+        with open(open_own(file), "wb", buffering=0) as opened:
             # The line end in front parts it from one that a power failure cut off.
-            os.write(descriptor, b"\n%s\n" % line)
-        finally:
-            os.close(descriptor)
+            opened.write(b"\n%s\n" % line)
 
 
 def check_replaceable(path: Path, *, resumes: bool = True) -> None:

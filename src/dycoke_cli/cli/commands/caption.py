@@ -101,7 +101,8 @@ def caption(
     from dycoke_cli.cli.commands.estimate import show_cost_of_run
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.caption_files import CaptionResults
+    from dycoke_cli.runs.caption_files import CUT_OUT, CaptionResults
+    from dycoke_cli.runs.journal import locked
     from dycoke_cli.runs.run import RunProgress, run
     from dycoke_cli.storage.made_files import MadeFiles
 
@@ -156,6 +157,8 @@ def caption(
             return
         results = CaptionResults(files, hashes, asks, settings, limits, replaces, view.warning)
         groups, failed = [(ask,) for ask in asks.values()], 0
+        if asks and (request.sampling.start_s or request.sampling.end_s):
+            view.note(f"trainers see the whole clip: {CUT_OUT.format('CLIP')}")
         if asks and how.named is None and remote is None:
             if prompt in caption_text.PROMPTS:
                 raise UsageError(caption_text.SHAPES_ONLY)
@@ -169,6 +172,8 @@ def caption(
             return
         try:
             if asks:
+                # By its first file: runs of the same clips would answer each of them twice.
+                stack.enter_context(locked(files.path(videos[0]), "--out-dir"))
                 view.stage("start")
                 plan, open_asker = by.plan(request, remote, view, stack)
                 counts = run(
