@@ -52,7 +52,7 @@ def parse_size(text: str) -> int:
     """Parse a size such as `8GB` or `24 GiB` into bytes."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or not float(match[1]):
-        raise UsageError(f"{text[:40]!r} isn't a size of memory: write 8GB or 24GiB")
+        raise UsageError(f"{text[:40]!r} isn't a size of memory: add the unit, as in 8GB")
     number, unit = match.groups()
     return int(float(number) * (1024 if len(unit) > 1 else 1000) ** _POWERS[unit[0].lower()])
 

@@ -38,6 +38,12 @@ def test_however_a_row_is_written_it_has_one_name(text: str, rows: list[str]) ->
     assert specs == parse_specs(",".join(rows))
 
 
+def test_the_letters_of_the_paper_are_parameters() -> None:
+    spec = parse_spec("dycoke:K=0.6,p=0.8,L=4")
+    assert spec.text == "dycoke:merge_ratio=0.6:prune_ratio=0.8:prune_layer=4"
+    assert spec.given == {"merge_ratio": 0.6, "prune_ratio": 0.8, "prune_layer": 4}
+
+
 def test_one_method_may_be_an_ablation() -> None:
     spec = parse_spec("dycoke_once:window=8")
     assert (spec.method, spec.given) == ("dycoke", {"recall": False, "window": 8})

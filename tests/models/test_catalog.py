@@ -77,7 +77,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["8", "GB", "8G", "-8GB", "0GB", "8 GB free", "1e3GB", "8,5GB"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="isn't a size of memory: write 8GB or 24GiB"):
+    with pytest.raises(UsageError, match="isn't a size of memory: add the unit, as in 8GB"):
         parse_size(text)
 
 

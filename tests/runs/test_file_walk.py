@@ -61,10 +61,11 @@ def test_a_place_without_a_video_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.mp4").touch()
     places = [str(tmp_path / name) for name in ("a.mp4", "empty", "b*.mp4")]
-    found = find_several([*places, "What happens?"])
+    found = find_several(places)
     assert [video.place for video in found.videos] == ["a.mp4"]
-    told = (*places[1:], "What happens?")
-    assert found.notes == tuple(f"No video is in {place}, or matches it" for place in told)
+    assert found.notes == tuple(f"No video is in {place}, or matches it" for place in places[1:])
+    with pytest.raises(UsageError, match=r"^What happens\? doesn't exist"):
+        find_several([*places, "What happens?"])  # a pattern by its "?"
 
 
 def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
     A word behind a flag would become part of the question, and `-vf`, as FFmpeg writes it, would be
     -v and -f. The last value of a flag wins, but a file that isn't written would be missed.
     """
-    parameters = context.command.get_params(context)
-    options = {name: one for one in parameters if isinstance(one, TyperOption) for name in one.opts}
+    flags = (one for one in context.command.get_params(context) if isinstance(one, TyperOption))
+    options = {name: one for one in flags for name in (*one.opts, *one.secondary_opts)}
     flag, value, asked = "", "", False
     out: str | None = None
     words = iter(args)
@@ -85,6 +85,8 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
                 raise error
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
+                if flag == "--prompt" and " " not in value:  # of a text, unless the help names it
+                    asked = asked or value not in f"{options[flag].help}"
             if flag == "--out":
                 if out not in (None, value):
                     raise UsageError(
@@ -94,12 +96,13 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
         elif word[:1] in _LONG_DASHES and (name := word.lstrip(_DASHES))[:1].isalpha():
             raise UsageError(f"{word} begins with the dash of a web page: write --{name}")
         elif asked and flag in options and not os.path.exists(word):
-            advice = f"leave {word!r} out, or put the whole question in quotes"
-            metavar = options[flag].metavar or ""
+            others = f"write > {word}" if "." in word else "put the whole question in quotes"
+            advice, metavar = f"leave {word!r} out, or {others}", options[flag].metavar or ""
             if value and metavar not in ("N", "X"):
                 advice = "put in quotes what has spaces"
-                if "…" in metavar:  # the next part of a list
-                    advice = f"write {value.rstrip(',')},{word}, or {advice}"
+                if "…" in metavar or metavar == "LOW-HIGH":  # the next part of it
+                    between = "," if "…" in metavar else "-"
+                    advice = f"write {value.rstrip(between)}{between}{word}, or {advice}"
                 elif metavar in _UNITS:
                     advice = f"write {value}{word[: _UNITS[metavar]]}, or {advice}"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")

@@ -20,6 +20,7 @@ from dycoke_cli.param import meant_by
 
 _COMMANDS = {
     "dycoke": "leave the second dycoke out",
+    "evaluate": "`dycoke eval BENCHMARK` measures accuracy",
     "list": "`dycoke models` lists models",
     "pull": "`dycoke models pull NAME` downloads a model",
     "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
@@ -58,10 +59,13 @@ _MEANT = {
 """Flags here, and those of the same meaning in other programs."""
 _HAVE_NONE = {
     **dict.fromkeys(
-        ("dry-run", "estimate"),
-        "`dycoke ask VIDEO QUESTION --estimate` shows what one takes",
+        ("dry-run", "estimate"), "`dycoke ask VIDEO QUESTION --estimate` shows what one takes"
     ),
     **dict.fromkeys(("force", "overwrite"), "name another file for the output, or delete the old"),
+    **dict.fromkeys(("i", "input", "video"), "name a video without a flag"),
+    **dict.fromkeys(
+        ("ctx-size", "max-model-len", "num-ctx"), "--video-tokens bounds what a video takes of it"
+    ),
     "format": "--json prints JSON, and `dycoke batch VIDEO QUESTION --out FILE.csv` writes a table",
     "language": "ask in the language of the answer; --subtitles speech:de hears German",
     "limit": 'name fewer videos, as in "footage/a*.mp4"',
@@ -88,6 +92,7 @@ _ELSEWHERE = {
         f"`dycoke ask VIDEO QUESTION --{flag}` asks about parts"
         for flag in ("every", "when")
     },
+    "probe": {"every": "a frame every 2 s is --fps 0.5"},
     "serve": {
         "api-key": "set DYCOKE_API_KEY in the environment",
         "start": "`dycoke serve` starts the server, and Ctrl-C ends it: leave start out",
@@ -174,8 +179,6 @@ def _unknown_flag(flag: str, context: Any) -> UsageError:
     from dycoke_cli.compression.registry import DEFAULT, METHODS, owner_near  # slow
 
     sentence, page = f"there is no flag {flag}", f"(see `{context.command_path} --help`)"
-    if flag in ("--video", "--input", "-i"):
-        return UsageError(f"{sentence}: name a video without a flag {page}")
     spelled = flag.replace("_", "-")
     name = spelled.lstrip("-")
     known = [name for one in context.command.get_params(context) for name in one.opts]
@@ -191,23 +194,22 @@ def _unknown_flag(flag: str, context: Any) -> UsageError:
     by_symbol = f"--{meant_by(name, METHODS[DEFAULT]).replace('_', '-')}"
     if name.isupper() and by_symbol in known:  # the paper's letter
         exact = by_symbol
-    ours = _ELSEWHERE.get(context.info_name, {}).get(name) or _HAVE_NONE.get(name)
-    if exact is None and ours is not None:
+    elsewhere = _ELSEWHERE.get(context.info_name, {})
+    if exact is None and (ours := elsewhere.get(name) or _HAVE_NONE.get(name)) is not None:
         return UsageError(f"{sentence}: {ours}")
     parameter = name.removeprefix("no-").replace("-", "_")
     if exact is None and (method := owner_near(parameter, DEFAULT)):
-        by = "--method" if "--method" in known else "--methods"
-        return UsageError(
-            f"{sentence}; give it with the method: {by} {method}:{parameter}=… {page}"
-        )
+        by = f"{'--method' if '--method' in known else '--methods'} {method}:{parameter}=…"
+        return UsageError(f"{sentence}; give it with the method: {by} {page}")
     is_root = context.parent is None
     # One letter begins many names, and is a typing error away from none.
     guess = closest(spelled, words) if is_root or len(name) > 1 else None
     if near := exact or words.get(guess or ""):
         return UsageError(f"{sentence}; did you mean {near}? {page}")
     if is_root:
+        meant = next((ours for ours, theirs in _MEANT.items() if name in theirs), flag)
         return UsageError(
             f"{sentence} in front of a command: put it behind, as in "
-            f"`dycoke ask VIDEO QUESTION {flag}` {page}"
+            f"`dycoke ask VIDEO QUESTION {meant}` {page}"
         )
     return UsageError(f"{sentence} {page}")

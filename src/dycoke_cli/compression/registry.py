@@ -372,17 +372,16 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
     given, parts = dict(row.fixed), [name]
     for pair in pairs:
         typed_parameter, equals, value = (part.strip() for part in pair.partition("="))
-        parameter = typed_parameter.replace("-", "_")
+        parameter = meant_by(typed_parameter.replace("-", "_"), METHODS[row.method])
         if not equals:
-            raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
+            raise UsageError(f"{flag} {text}: write a parameter as name=value: {parameter}=…")
         if parameter not in parameters:
             has = ", ".join(
                 f"{one} ({p.spec.symbol})" if p.spec.symbol else one
                 for one, p in parameters.items()
             )
             otherwise = f"it has {has or 'no parameters'}"
-            meant = meant_by(parameter, METHODS[row.method])
-            hint = did_you_mean(meant, parameters, otherwise)
+            hint = did_you_mean(parameter, parameters, otherwise)
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")

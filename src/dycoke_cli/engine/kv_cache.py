@@ -172,10 +172,6 @@ class KVLayer(CacheLayerMixin):
         """No maximum."""
         return -1
 
-    def get_max_cache_shape(self) -> int:
-        """No maximum (the name of `get_max_length` in older versions)."""
-        return -1
-
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Refuse: each beam would need a selection of its own."""
         raise UsageError("beam search isn't supported with a compression method attached")

@@ -79,7 +79,6 @@ def find_several(places: Sequence[str], *, stills: bool = False) -> VideoList:
         for video in videos
     )
     notes = [note for each in found for note in each.notes] + _skipped(others)
-    # Also a question in the wrong place: its "?" makes it a pattern.
     empty = [display_name(place) for place, each in by_place.items() if not each.videos]
     notes += [f"No video is in {place}, or matches it" for place in empty]
     return VideoList(once(apart), tuple(notes))
@@ -143,7 +142,8 @@ def _found(where: str, stills: bool) -> VideoList:
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return VideoList([Footage(where, where, os.path.basename(where))])
-    if glob.has_magic(where):
+    # A question is a pattern by its "?".
+    if glob.has_magic(where) and (" " not in where or any(matches(where))):
         paths, root = [*matches(where)], _root_of(where)
         found = videos_among(paths, root, stills=stills)
         return found if found.videos else _of_pictures(paths, root)

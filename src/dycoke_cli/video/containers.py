@@ -156,8 +156,8 @@ def _why_unreadable(file: BinaryIO, name: str) -> str:
     if name.lower().endswith((".mp3", ".wav", ".flac", ".aac", ".aif", ".aiff")):
         return f"{name} has no video in it, only sound: name a video file"
     return _without_index(file, name) or (
-        f"{name} isn't a {wanted} that can be read: it is another kind of file, a stream without "
-        "time stamps (`ffmpeg -r 25 -i raw.h264 clip.mp4`), or it is damaged at its start"
+        f"{name} isn't a {wanted} that can be read: it is another kind of file (unpack archives), "
+        "a stream without times (`ffmpeg -r 25 -i raw.h264 clip.mp4`), or damaged at its start"
     )
 
 

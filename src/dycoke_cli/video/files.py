@@ -155,7 +155,7 @@ def _where_else(path: str) -> str:
     with suppress(OSError, ValueError), os.scandir(folder or os.curdir) as entries:
         names += (entry.name for entry in islice(entries, _MOST_NAMES))
     if (near := closest(name, sorted(names))) is None:
-        return advice
+        return "a question stands behind -q" if path.endswith("?") else advice
     return f"{advice}; did you mean {display_name(os.path.join(folder, near))}?"
 
 

@@ -65,7 +65,8 @@ def parse_input(given: str) -> LiveInput:
     if _ADDRESS.match(given) or stat.S_ISCHR(mode) or is_camera:
         raise UsageError(
             "watch opens no address and no device, and reads a stream from a pipe: "
-            '`ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "QUESTION" --json`'
+            '`ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "QUESTION" --json`; a '
+            "webcam is `-f v4l2 -i /dev/video0 -c:v libx264`"
         )
     return LiveInput(given, "folder" if stat.S_ISDIR(mode) else "file", display_name(given))
 

@@ -118,7 +118,7 @@ def clear(
         raise UsageError(f"--all deletes {names[0]}, too: leave one of them out")
     for name in names or ():
         if name not in KEPT:
-            hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
+            hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}, or --all")
             raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
     what = "file" if names or everything else "encoded video"
     deleted = sum(map(cache_folder.clear, KEPT if everything else names or [_WITHOUT_NAME]))

@@ -86,7 +86,7 @@ class MethodFlags:
         alien = next((name for name in flags if spec.method not in FLAGGED[name]), None)
         if alien is not None and self.method is None:
             other = owner_near(alien, DEFAULT)
-            raise UsageError(f"{flag(alien)} isn't a flag of {DEFAULT}: add --method {other}")
+            raise UsageError(f"the method {DEFAULT} has no {flag(alien)}: add --method {other}")
         if self.method is None and not {*flags} - FIRST_STAGE:
             # Who names neither the method nor a parameter of stage 2: docs/methods.md says why.
             given |= METHODS[DEFAULT].ablations["ttm"].parameters
