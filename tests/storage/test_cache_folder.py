@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from dycoke_cli.storage.cache_folder import cache_folder, clear, files_of, kept
+from dycoke_cli.storage.cache_folder import CacheFiles, cache_folder, clear, files_of, kept
 
 
 def test_the_folder_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -18,6 +19,16 @@ def test_the_folder_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert cache_folder() == tmp_path / ".cache" / "dycoke"
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
+
+
+def test_what_was_used_last_stays_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    files = CacheFiles(tmp_path, ".x", limit=6)
+    for key in "abc":
+        files.path(key).write_bytes(b"1234")
+        os.utime(files.path(key), (2**33, 2**33))
+    files.note_use(files.path("a"))
+    files.trim()
+    assert os.listdir(tmp_path) == ["a.x"]
 
 
 @pytest.mark.parametrize("name", ["estimates", "chat_history"])

@@ -106,7 +106,7 @@ def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / left).rename(tmp_path / "elsewhere")
     (tmp_path / left).symlink_to(tmp_path / "elsewhere")
     with temporary_folder(tmp_path):
-        assert names(tmp_path / "elsewhere") == ["half"]
+        assert (names(tmp_path / "elsewhere"), left in names(tmp_path)) == (["half"], False)
 
 
 def test_what_another_machine_left_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +126,7 @@ def test_names_that_only_look_alike_stay(tmp_path: Path) -> None:
     with temporary_folder(tmp_path):
         pass
     assert names(tmp_path) == sorted([*own, "out.json"])
+    assert not (tmp_path / "out.json").stat().st_mode & 0o111
 
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:

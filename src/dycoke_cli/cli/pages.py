@@ -101,8 +101,8 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
             if value and metavar not in ("N", "X"):
                 advice = "put in quotes what has spaces"
                 if "…" in metavar or metavar == "LOW-HIGH":  # the next part of it
-                    between = "," if "…" in metavar else "-"
-                    advice = f"write {value.rstrip(between)}{between}{word}, or {advice}"
+                    others = f",{word}, or {advice}" if "…" in metavar else f"-{word}"
+                    advice = f"write {value.rstrip(',')}{others}"
                 elif metavar in _UNITS:
                     advice = f"write {value}{word[: _UNITS[metavar]]}, or {advice}"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")

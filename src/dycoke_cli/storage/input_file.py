@@ -160,7 +160,7 @@ def table_rows(text: str, separator: str) -> Iterator[tuple[int, dict[str, str]]
 def read_lines(path: Path) -> Iterator[bytes]:
     """Read the lines of a file of any size, one after the other, with their ends."""
     with io.BufferedReader(open_file(path)) as file:
-        while line := file.readline(_LONGEST_LINE + 1):
+        while line := file.readline(_LONGEST_LINE + 1):  # equivalent: all of more is refused
             _check_size(len(line), _LONGEST_LINE)
             yield line
 
