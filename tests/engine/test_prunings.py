@@ -25,8 +25,7 @@ from tests.compression.clips import peaks
 from tests.engine.reference import top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, padded_left, prompt_rows
 from tests.exactness import assert_same, generated
-from tests.families.stock import Cut, Masked, best, one_of_each_kind
-from tests.natural import CLIPS
+from tests.families.stock import Cut, Masked, best
 
 NEW_TOKENS = 3
 
@@ -133,13 +132,6 @@ def test_pyramiddrop(shape, frames, ratio, stages, stage_layers) -> None:
     firsts = [each * stage for stage in range(1, stages) if each * stage < layers]
     cuts = [Cut(layer, layer, best(ratio)) for layer in firsts]
     check(inputs, model, method, cuts)
-
-
-@pytest.mark.parametrize("clip", one_of_each_kind(CLIPS, ("cut",)))
-def test_pyramiddrop_on_natural_pictures(clip) -> None:
-    model, inputs = make_model(SHAPES[2]), make_inputs(SHAPES[2], 6, clip=CLIPS[clip](6))
-    cuts = [Cut(layer, layer, best(0.5)) for layer in (2, 4)]
-    check(inputs, model, PyramidDrop(), cuts)
 
 
 def rated(

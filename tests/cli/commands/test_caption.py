@@ -106,21 +106,6 @@ def test_two_runs_of_the_same_clips(clips: Path) -> None:
     assert "wait for it, or give another --out-dir" in run.err
 
 
-@pytest.mark.parametrize("kind", ["pattern", "list", "stdin", "files"])
-def test_it_takes_what_batch_takes(clips: Path, tmp_path: Path, kind: str) -> None:
-    names, content = ["1.mp4", "photo.png"], b""
-    places: list[str | Path] = [clips / name for name in names]
-    if kind == "pattern":
-        places = [str(clips / "[1p][.h]*")]
-    elif kind == "list":
-        places = [clips / "few.list"]
-        (clips / "few.list").write_text("\n".join(names))
-    elif kind == "stdin":
-        places, content = ["-"], b"\n".join(os.fsencode(clips / name) for name in names)
-    assert caption(*places, stdin=content).code == 0
-    assert {*texts(clips)} == {"1.txt", "photo.txt"}
-
-
 def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, spoken: dict[str, str]) -> None:
     make_clips(clips, "bad.mp4")
     refusal = "I'm sorry, but I can't describe people."
