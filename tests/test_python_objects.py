@@ -109,7 +109,7 @@ def test_an_unknown_keyword_names_what_is_meant(make: Any, given: str, sentence:
         (lambda: TokenOptions(stop=(1,)), "a text of stop must have 1 to 1000 characters"),
         (lambda: GenerationOptions(tokens={}), r"tokens takes TokenOptions\(…\), not a dict"),
         (lambda: GenerationOptions(trace="x"), "trace takes the index of a layer, not 'x'"),
-        (lambda: StructuredOutput("jsn", "{}"), "of kind json, regex, grammar, text, not 'jsn'"),
+        (lambda: StructuredOutput("jsn", "{}"), "of kind json, regex, grammar, not 'jsn'"),
         (lambda: StructuredOutput("json", {}), "the definition of a schema is a text, not a dict"),
         (lambda: StructuredOutput.parse({}), r"from_schema\(…\) takes an object, not a dict"),
         (

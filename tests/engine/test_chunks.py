@@ -60,6 +60,7 @@ def test_attention_with_scores_in_memory_stays_in_small_chunks(monkeypatch) -> N
     for name, is_flash in names.items():
         monkeypatch.setattr(chunked_prefill, "attention_implementation", lambda _, name=name: name)
         assert chunked_prefill._is_flash(decoder) == is_flash
+        assert not chunked_prefill.has_own_attention(decoder)
 
 
 @pytest.mark.parametrize(("flash", "sizes"), [(True, [4, 3]), (False, [2, 2, 2, 1])])

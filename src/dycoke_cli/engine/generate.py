@@ -149,8 +149,6 @@ class AnswerStream:
         self._tokenizer, self._receiver = tokenizer, receiver
         self._stops, self._formed = stops, formed
         self._pieces, self._said = Pieces(tokenizer, **self._decoding), ""
-        # Where only parts of a text have a form, it ends as any other.
-        self._whole = formed if formed is not None and formed.is_whole else None
         on_text = self._receiver.on_text
         self._words = (
             None if on_text is None else _Words(tokenizer, on_text, stops, **self._decoding)
@@ -180,16 +178,16 @@ class AnswerStream:
         text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
         end = end_at(text, self._stops)
         free = text.strip() if end is None else text[:end].lstrip()
-        return text if self._whole is not None else free
+        return text if self._formed is not None else free
 
     def stopped(self, ends: Collection[int]) -> bool:
         """Whether it ended by itself: by an end token, a stop text, or as its form is complete."""
-        complete = self._whole is not None and self._whole.is_complete
+        complete = self._formed is not None and self._formed.is_complete
         return self.tokens[-1] in ends or complete or self._is_at_stop
 
     def is_cut(self, ends: Collection[int]) -> bool:
         """Whether it ended before its form was complete."""
-        return self._whole is not None and not self.stopped(ends)
+        return self._formed is not None and not self.stopped(ends)
 
     @property
     def _is_at_stop(self) -> bool:

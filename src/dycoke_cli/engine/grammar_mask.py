@@ -23,14 +23,9 @@ _OF_JSON = '{}[]":,-.0123456789'
 
 
 class FormedAnswer:
-    """One answer while it is generated: where it is in its form.
-
-    Attributes:
-        is_whole: see `StructuredOutput.is_whole`.
-    """
+    """One answer while it is generated: where it is in its form."""
 
     def __init__(self, vocabulary: Any, form: StructuredOutput) -> None:
-        self.is_whole = form.is_whole
         self._matcher = matcher(vocabulary, form.grammar())
         self._check()
 

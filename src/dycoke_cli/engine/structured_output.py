@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BOUNDS = Bounds(nbytes=1 << 20, values=20_000, depth=64)
 _OF_ANSWERS = Bounds(depth=200)
 _MOST_CHARACTERS = 1 << 16
-_NAMES = {"json": "schema", "regex": "regular expression", "grammar": "grammar", "text": "grammar"}
+_NAMES = {"json": "schema", "regex": "regular expression", "grammar": "grammar"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class StructuredOutput:
     """Form of an answer's text; no token that would leave it can be generated.
 
     Args:
-        kind: what `definition` is. "grammar" is Lark or GBNF; "text" is Lark of a free text, parts
-            of which have a form.
+        kind: what `definition` is. "grammar" is Lark or GBNF.
         definition: a JSON Schema as JSON, a regular expression, or a grammar.
 
     Raises:
@@ -46,7 +45,7 @@ class StructuredOutput:
         ModelError: the library isn't installed.
     """
 
-    kind: Literal["json", "regex", "grammar", "text"]
+    kind: Literal["json", "regex", "grammar"]
     definition: str
 
     def __post_init__(self) -> None:
@@ -56,7 +55,7 @@ class StructuredOutput:
         check_kind(self.definition, str, f"the definition of a {what} is a text")
         if self.kind == "json":
             _check_schema(self.definition)
-        elif self.kind != "text" and len(self.definition) > _MOST_CHARACTERS:
+        elif len(self.definition) > _MOST_CHARACTERS:
             raise UsageError(f"the {what} has more than {_MOST_CHARACTERS} characters")
         elif not is_valid(self.definition):
             raise UsageError(f"the {what} isn't Unicode: it has half of a pair of surrogates")
@@ -102,11 +101,6 @@ class StructuredOutput:
         if not isinstance(schema, dict):
             raise UsageError(f"{name} is no schema: it must be a JSON object, as in {_EXAMPLE}")
         return cls.from_schema(schema)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of the answer is of the form, and ends with it; else it ends as free text."""
-        return self.kind != "text"
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -185,8 +179,6 @@ def grammar_of(kind: str, definition: str) -> str:
 
     if kind == "regex":
         return LLMatcher.grammar_from_regex(definition)
-    if kind == "text":
-        return LLMatcher.grammar_from_lark(definition)
     if kind == "json":
         try:
             return LLMatcher.grammar_from_json_schema(definition, overrides=LAYOUT)
@@ -271,19 +263,16 @@ def serve(channel: Channel) -> None:
 def _refusal(kind: str, definition: str) -> str:
     """See `refusal`."""
     try:
-        reason = _reason(grammar_of(kind, definition), with_tokens=kind != "text")
+        reason = _reason(grammar_of(kind, definition))
     except UsageError as error:
         return str(error)
     return reason and f"can't be followed: {reason}"
 
 
-def _reason(grammar: str, *, with_tokens: bool) -> str:
+def _reason(grammar: str) -> str:
     """Why a grammar can't be compiled, or begins no text; empty if it can and does."""
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLTokenizer
 
-    if not with_tokens:
-        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
-        return one_line(messages[0]) if is_error else ""
     compiled = matcher(LLTokenizer("byte"), grammar)
     if not compiled.is_error():
         compiled.compute_bitmask()

@@ -231,7 +231,7 @@ def chunk_numbers(on_cpu: bool, flash: bool = False) -> int:
     return CHUNK_NUMBERS_CPU * (1 if on_cpu else FRAMES_FLASH if flash else FRAMES_GPU)
 
 
-def chunk_length(length: int, own_attention: bool, flash: bool = False) -> int:
+def chunk_length(length: int, own_attention: bool, flash: bool) -> int:
     """How many tokens of a prompt go through a layer together, where it can be chunked.
 
     Args:
