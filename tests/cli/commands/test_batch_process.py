@@ -161,3 +161,12 @@ def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
     assert b"tokens/s" in seen
     assert b" left" in seen
     assert seen.replace(b"\r", b"").rstrip().endswith(b"20 clips answered\x1b[0m")
+
+
+def test_a_terminal_gets_text(clips: Path) -> None:
+    code, seen, _ = run_in_terminal(
+        PRETENDING, "batch", clips, "What?", *MINI, streams="out", environment={}
+    )
+    assert code == 0
+    assert seen.count(b".mp4: What? What? indeed\r\n") == 20
+    assert b"schema" not in seen

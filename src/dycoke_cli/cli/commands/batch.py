@@ -72,8 +72,8 @@ def batch(
         dycoke batch *.mp4 "Is it day or night?" --choices day,night --out answers.csv
         dycoke batch footage --questions questions.csv --out answers.jsonl
 
-    One JSON object per line, in the order in which they finish: to --out, from which the same
-    command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
+    One JSON object per line as they finish: to --out, from which the same command resumes, or to
+    stdout (a terminal gets text). Exit code 1: some questions failed; their lines have the reason.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.cli.commands.batch_files import Destination, Lines, collect

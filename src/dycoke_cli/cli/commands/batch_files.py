@@ -26,6 +26,7 @@ from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import STDIN, advice_on_address, open_stdin
+from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.batch_view import BatchView
@@ -160,6 +161,8 @@ class Destination:
 class Lines:
     """Receiver of outcomes that writes them to stdout; it can't resume an earlier run.
 
+    A person at a terminal gets a line of text, and other programs get JSON.
+
     Args:
         clear: removes the progress display from the terminal that a line is written to.
     """
@@ -171,7 +174,11 @@ class Lines:
         """None: earlier output isn't readable."""
 
     def add(self, outcome: Outcome) -> None:
-        """Write a line."""
-        if sys.stdout.isatty():
+        """Write a line. The view tells of failures."""
+        if not sys.stdout.isatty():
+            output.write_json(outcome.line)
+        elif not outcome.failed:
             self._clear()
-        output.write_json(outcome.line)
+            line = outcome.line
+            part = f" {format_part(line['start'], line['end'])}" if "start" in line else ""
+            output.line(f"{line['video']}{part}: {line['question']} {line['answer']}")
