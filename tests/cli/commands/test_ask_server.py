@@ -44,6 +44,7 @@ def test_questions_are_asked_in_turn_and_answers_are_shown_as_they_come() -> Non
 def test_json_has_the_keys_of_ask_and_null_for_what_the_server_doesnt_say() -> None:
     with serving() as endpoint:
         line = ask(endpoint, "What?", "--json").object
+        assert "--stats shows more" in ask(endpoint, "What?").err
     documents.valid(line, "answer", "answer")
     local = documents.read_schema("answer")["$defs"]["answer"]["properties"]
     assert line["tokens"].keys() == local["tokens"]["properties"].keys()

@@ -87,6 +87,7 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     )
     assert (run.code, run.out) == (0, f"{COMMIT}\n")
     assert f"downloading {NAME} (4.42 GB)" in run.err
+    assert f"{NAME} is on this machine, in " in run.err
     assert [file for _, file, _ in hub.fetched] == NEEDED
     assert (again.code, again.out, again.err) == (0, f"{COMMIT}\n", "")
     (row,) = [one for one in listed.object["models"] if one["name"] == NAME]

@@ -57,6 +57,7 @@ def test_how_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "load", load)
     run = run_here("verify", "mini", "--dtype", "float32", "--quantize", "int4")
     assert run.code == 4
+    assert run.err.startswith("Loading mini; ")
     assert seen == [("mini", LoadOptions(dtype="float32", quantize="int4"))]
     run = run_here("verify", "mini", "--device-map", "auto", "--device", "cpu")
     assert "--device-map auto chooses the devices itself" in run.refusal

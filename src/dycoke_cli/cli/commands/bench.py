@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -110,9 +110,8 @@ def bench(
 
     Questions without reference answers can't show accuracy; `dycoke eval` measures it.
     """
-    waiting: list[dict[str, Any]] = [{}]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
+        stack.enter_context(output.failures_as_json(as_json, SCHEMA, [{}]))
         # Imported late: help and completion need the flags alone.
         from dycoke_cli.bench.bench_run import run
         from dycoke_cli.evaluation.presets import preset_named
@@ -133,7 +132,6 @@ def bench(
         report = run(files, asked, specs, request, runs, view)
         view.stop()
         output.show(report, as_json, tables)
-        waiting.clear()
 
 
 def tables(report: BenchReport) -> Group:

@@ -29,7 +29,7 @@ class BatchView(View):
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
         self._bar: rich_progress.Progress | None = None
-        self._task = rich_progress.TaskID(0)
+        self._task = rich_progress.TaskID(0)  # equivalent: of no bar yet
         self._counts: RunCounts | None = None
         self._pace: _Pace | None = None
         self._said_at = time.monotonic()
