@@ -90,7 +90,7 @@ OTHERS = {
     (*ASK, "--model", "model.gguf"): "whose format is that of llama.cpp, which isn't read",
     (*ASK, "--frames", "1000000"): "--frames must be 100,000 or fewer, not 1,000,000",
     ("probe", "footage"): "footage is a folder without pictures: name one video file",
-    ("probe", "holiday.mp4", "b.mp4"): "there is no place for 'b.mp4': put what has spaces in",
+    ("probe", "holiday.mp4", "b.mp4"): "'b.mp4': put what has spaces in quotes; an example",
     ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",
     ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",

@@ -171,6 +171,7 @@ def test_replies_of_the_client_of_openai() -> None:
     ]  # fmt: skip
     assert reply.usage.total_tokens == reply.usage.input_tokens
     assert reply.usage.output_tokens == 0
+    assert reply.usage.output_tokens_details.reasoning_tokens == 0
 
 
 def test_replies_of_system_one_are_those_of_transformers() -> None:

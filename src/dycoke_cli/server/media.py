@@ -28,7 +28,7 @@ _JPEG = b"\xff\xd8\xff"
 _ALPHABET = bytes.maketrans(b"-_", b"+/")  # of base64 in URLs
 _LINE_ENDS = b"\r\n"
 _FILE_URL = "file://"
-_PIECE_BYTES = 1024**2
+_PIECE_BYTES = 1024**2  # equivalent: pieces of any size
 _MOST_PICTURES = 20_000
 _LONGEST_ESCAPE = 6
 

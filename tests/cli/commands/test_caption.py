@@ -416,6 +416,8 @@ def test_what_the_bundled_model_cannot_see_is_no_caption(
     assert run.code == 1
     assert [*texts(clips)] == ["2.txt"]
     assert f"{UNKNOWN!r} says the bundled model" in run.err
+    unnamed = run_here("caption", clips / "2.mp4", "--prompt", "Who?", "--overwrite")
+    assert unnamed.err.startswith("Using the bundled demo model")
 
 
 def made(style: CaptionStyle, said: str, *, is_cut: bool = False) -> str:
