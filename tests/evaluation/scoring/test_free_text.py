@@ -50,10 +50,7 @@ def test_events_are_taken_apart() -> None:
     [
         (RIGHT, 1, 1),
         (RIGHT.upper(), 1, 1),
-        ("The red circle spins.", 1 / 3, 1 / 3),
         ("First the red circle spins, finally the red circle moves up.", 2 / 3, 1 / 3),
-        ("First the digit 7 is shown, finally the red circle spins.", 2 / 3, 2 / 3),
-        ("First the red circle spins, finally the red circle spins.", 1 / 3, 1 / 3),
         ("I only know moving shapes.", 0, 0),
         ("", 0, 0),
     ],
