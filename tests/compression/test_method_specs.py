@@ -30,18 +30,13 @@ def test_every_method_and_ablation_can_be_named() -> None:
             ["dycoke:merge_ratio=0.5:window=8:recall=false", "dycoke-once"],
         ),
         ("evs,retain=0.25,v_cast", ["evs:retain=0.25", "v-cast"]),
+        ("dycoke:K=0.6,p=0.8,L=4", ["dycoke:merge_ratio=0.6:prune_ratio=0.8:prune_layer=4"]),
     ],
 )
 def test_however_a_row_is_written_it_has_one_name(text: str, rows: list[str]) -> None:
     specs = parse_specs(text)
     assert [spec.text for spec in specs] == rows
     assert specs == parse_specs(",".join(rows))
-
-
-def test_the_letters_of_the_paper_are_parameters() -> None:
-    spec = parse_spec("dycoke:K=0.6,p=0.8,L=4")
-    assert spec.text == "dycoke:merge_ratio=0.6:prune_ratio=0.8:prune_layer=4"
-    assert spec.given == {"merge_ratio": 0.6, "prune_ratio": 0.8, "prune_layer": 4}
 
 
 def test_one_method_may_be_an_ablation() -> None:

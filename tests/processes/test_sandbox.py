@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.processes.sandbox import _CALLS
 from tests.processes.sealed import status_of
 
 TRY = """
@@ -94,6 +96,20 @@ def tried(folder: Path, sealed: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+HEADERS = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
+
+
+@pytest.mark.parametrize("machine", HEADERS)
+def test_numbers_of_system_calls_are_those_of_the_kernel(machine: str) -> None:
+    if not (header := Path("/usr/include", HEADERS[machine])).exists():
+        pytest.skip("the headers of the kernel (linux-libc-dev) aren't installed")
+    found = re.findall(r"__NR(?:3264)?_(\w+)\s+(\d+)\b", header.read_text())
+    known = {name: int(number) for name, number in found}
+    known.setdefault("newfstatat", known.get("fstatat", -1))
+    _, clone, calls = _CALLS[machine]
+    assert {**calls, "clone": clone} == {name: known[name] for name in (*calls, "clone")}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")

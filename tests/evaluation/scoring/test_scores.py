@@ -117,13 +117,11 @@ def test_activitynet_by_type_is_what_the_published_script_says(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("right", "said", "f1"),
     [
-        ("a blue star moves", "a blue star moves", 1),
         ("A blue star moves.", "a blue, star; MOVES", 1),
         # "a star" is common: 2 of 4 and 2 of 2 words.
         ("a blue star moves", "a star", 2 * (2 / 4) * 1 / (2 / 4 + 1)),
         # Common in order: "the cat mat" or "the sat mat" of 6 and 5 words.
         ("the cat sat on the mat", "the sat cat mat now", 2 * (3 / 6) * (3 / 5) / (3 / 6 + 3 / 5)),
-        ("moves star blue a", "a blue star moves", 2 * (1 / 4) * (1 / 4) / (1 / 4 + 1 / 4)),
         ("a blue star", "nothing", 0),
         ("a blue star", "", 0),
     ],
