@@ -131,4 +131,5 @@ def test_sixteen_bits_a_parameter_where_the_download_is_unknown() -> None:
     unknown = replace(SEVEN, download_bytes=None, parameters=8 * GB)
     assert unknown.fits(FreeMemory(19 * GB, ())) == "no"
     assert unknown.fits(FreeMemory(20 * GB, ())) == "ram"
+    assert unknown.fits(FreeMemory(20 * GB, (8 * GB,))) == "ram"
     assert replace(unknown, parameters=None).fits(FreeMemory(20 * GB, ())) is None

@@ -286,7 +286,7 @@ def has_flash_attention(device: torch.device, dtype: torch.dtype) -> bool:
 
 def last_queries(length: int, keys: int) -> torch.Tensor:
     """The mask of the last `length` of `keys` tokens, as SDPA knows it without its numbers."""
-    bias = causal_lower_right(1, 1)  # torch would allocate, on the CPU, what the sizes say
+    bias = causal_lower_right(1, 1)  # equivalent: any sizes, which torch would allocate
     bias.seq_len_q, bias.seq_len_kv = length, keys
     return bias
 

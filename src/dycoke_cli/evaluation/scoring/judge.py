@@ -236,7 +236,7 @@ def judge_answers(
     """
     keys = [key_of(item, client.model, prompt) for item in items]
     # Methods often give the same answer, which then has one key and costs one request.
-    wanted = dict(zip(keys, items, strict=True))
+    wanted = dict(zip(keys, items, strict=True))  # equivalent: a key of each
     verdicts = {key: journal.verdicts[key] for key in wanted if journal and key in journal.verdicts}
     left = [key for key in wanted if key not in verdicts or verdicts[key].error is not None]
     report = on_progress or (lambda done, total: None)
