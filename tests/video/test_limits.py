@@ -268,7 +268,7 @@ def read_in_process(
 
 
 @pytest.mark.parametrize(
-    ("make", "most"), [(large_gif, 2 * GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
+    ("make", "most"), [(large_gif, 2 * GB), (pngs, 1.4 * GB), (many_references, 1.2 * GB)]
 )
 def test_huge_pictures_of_small_files(
     tmp_path: Path, make: Callable[[Path], Path], most: float
