@@ -160,7 +160,7 @@ def _where_else(path: str) -> str:
 
 
 MAX_SPOOLED_BYTES = 8 * 1024**3
-_CHUNK_BYTES = 1024**2
+_CHUNK_BYTES = 1024**2  # equivalent: pieces of any size
 _SIGNAL_CHECK_S = 1.0
 
 

@@ -76,7 +76,7 @@ def parse_input(given: str) -> LiveInput:
 # So that process needs no file system, and can be sealed before it has read a byte.
 
 
-_CHUNK_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024  # equivalent: pieces of any size
 _LOOK_S = 0.1
 
 
