@@ -54,6 +54,7 @@ def test_a_methods_parameters_are_the_models_where_they_were_not_given(name: str
 def test_a_file_and_a_stock_configuration_say_the_same(name: str) -> None:
     config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
     assert ModelInfo.of(config) == stored(name)
+    assert ModelInfo.of({"model_type": "llava", "torch_dtype": "float16"}).dtype == "float16"
 
 
 def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:

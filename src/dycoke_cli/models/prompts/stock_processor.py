@@ -220,7 +220,7 @@ class _Intercepted(TorchFunctionMode):
     """Within the block and its thread, the resize of a stand-in is answered by a function."""
 
     def __init__(self, answer: Callable[[FrameResize, torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # equivalent: torch's does nothing
         self._answer = answer
 
     def __torch_function__(
