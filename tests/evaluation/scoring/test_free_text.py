@@ -51,7 +51,6 @@ def test_events_are_taken_apart() -> None:
         (RIGHT, 1, 1),
         (RIGHT.upper(), 1, 1),
         ("First the red circle spins, finally the red circle moves up.", 2 / 3, 1 / 3),
-        ("I only know moving shapes.", 0, 0),
         ("", 0, 0),
     ],
 )
