@@ -54,10 +54,11 @@ def test_subtitles_are_in_the_key_by_their_content() -> None:
     assert key(SubtitleSource("b/a.srt", digest="1" * 64)) == one
 
 
-def test_questions_are_told_apart_by_their_text_and_their_id() -> None:
+def test_questions_are_told_apart_by_their_text_their_id_and_their_search() -> None:
     """Two lines of a file that ask the same under two ids get an answer each."""
     others = [replace(ASK, question="Why?"), replace(ASK, id="1"), replace(ASK, id="2")]
-    assert len({PLAN.key(ask) for ask in (ASK, *others)}) == 4
+    searches = [replace(ASK, when_s=step_s) for step_s in (0.0, 2.0)]
+    assert len({PLAN.key(ask) for ask in (ASK, *others, *searches)}) == 6
 
 
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
