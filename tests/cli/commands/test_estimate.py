@@ -88,7 +88,8 @@ def test_a_clip_that_fails_is_named(clips: Path) -> None:
     assert run.code == 0
     assert run.err.startswith(f"Failed: {clips / 'torn.mp4'} ")
     assert run.err.count("\n") == 1
-    assert run.out == whole.replace("3 clips left", "4 clips left, 1 of which will fail")
+    expected = whole.replace("3 clips left", "4 clips left, 1 of which will fail")
+    assert run.out.rpartition("(")[0] == expected.rpartition("(")[0]  # what is free changes
     run = batch(clips / "torn.mp4", "What?", "-q", "Why?")
     assert run.out == "2 questions about 1 clip left, 2 of which will fail.\n"
 
