@@ -132,15 +132,11 @@ OTHERS = {
     ("ask", "C:\\Users\\me\\a.mp4", "What is it?"): "write /mnt/c/Users/me/a.mp4",
     ("ask", "file:///a/b.mp4", "What is it?"): "file:///a/b.mp4 is an address: write /a/b.mp4",
     ("watch", "0", "What is it?"): "watch opens no address and no device",
+    ("watch", "/dev/video99", "What is it?"): "watch opens no address and no device",
     ("watch", "holiday.mp4"): 'as in `dycoke watch VIDEO "…"`',
     ("batch", "footage", "--questions", "texts"): "(Is a directory); name a file in it",
     ("batch", "footage", "--questions", "texts/a.txt"): "alone, one per line, is read by -q - < FI",
-    (
-        "batch",
-        "footage",
-        "--questions",
-        "wrong.csv",
-    ): 'is missing, and what is there is "clip", "fra',
+    ("batch", "footage", "--questions", "q.csv"): 'is missing, and what is there is "clip", "fra',
     ("batch", "footage", "--questions", "book.xlsx"): "is a workbook or an archive: save it as CSV",
     ("batch", "footage", "-q", "texts/a.txt"): "`dycoke ask VIDEO -q - < texts/a.txt` asks what",
     ("caption", "footage", "--prompt", "x", "--out-dir", "notes.json"): "is a file, not a folder; ",
@@ -157,7 +153,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
     (tmp_path / "notes.json").write_text("[\n1\n]\n")
-    (tmp_path / "wrong.csv").write_text("clip,frage\na.mp4,Wer?\n")
+    (tmp_path / "q.csv").write_text("clip,frage\na.mp4,Wer?\n")
     (tmp_path / "book.xlsx").write_bytes(b"PK\x03\x04")
     monkeypatch.chdir(tmp_path)
 

@@ -100,9 +100,10 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
             advice, metavar = f"leave {word!r} out, or {others}", options[flag].metavar or ""
             if value and metavar not in ("N", "X"):
                 advice = "put in quotes what has spaces"
-                if "…" in metavar or metavar == "LOW-HIGH":  # the next part of it
-                    others = f",{word}, or {advice}" if "…" in metavar else f"-{word}"
-                    advice = f"write {value.rstrip(',')}{others}"
+                if "…" in metavar:  # the next part of a list
+                    advice = f"write {value.rstrip(',')},{word}, or {advice}"
+                elif metavar == "LOW-HIGH":
+                    advice = f"write {value}-{word}"
                 elif metavar in _UNITS:
                     advice = f"write {value}{word[: _UNITS[metavar]]}, or {advice}"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")

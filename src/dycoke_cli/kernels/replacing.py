@@ -280,7 +280,7 @@ def forget(tensor: torch.Tensor, mapped: Sequence[range]) -> None:
 def _trim() -> None:
     """Return freed memory to the system; glibc would keep up to half of the weights in reserve."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)  # equivalent: but for the memory
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str]]:

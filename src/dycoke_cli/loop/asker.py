@@ -304,7 +304,7 @@ class Asker(ABC):
     unloaded: UnloadedModel | None = None
     loaded: LoadedModel | None = None
     elsewhere: str | None = None
-    ahead_videos = 64  # equivalent: or a few more
+    ahead_videos = 64
     searches = False
 
     def __init__(self) -> None:

@@ -199,7 +199,8 @@ class CaptionResults:
         if outcome.failed:
             return
         id_, caption = outcome.line["id"], outcome.line["answer"]
-        (video,), sampling = self._asks[id_].videos, self._asks[id_].request.sampling
+        ask = self._asks[id_]
+        (video,) = ask.videos
         path = self._files.path(video)
 
         def replaces(current: str | None) -> bool:
@@ -209,9 +210,10 @@ class CaptionResults:
                 self._warn(f"{shown} has another caption of {name} by now, which stays")
             return found
 
-        is_cut = outcome.line["finish_reason"] == "length"
-        ways = [outcome.key + self._made, _part(video, sampling), self._settings]
-        for way in (*ways, _CUT, _CUT + self._limits) if is_cut else ways:
+        ways = [outcome.key + self._made, _part(video, ask.request.sampling), self._settings]
+        if is_cut := outcome.line["finish_reason"] == "length":
+            ways += [_CUT, _CUT + self._limits]
+        for way in ways:
             note(path, caption, way)
         self._files.write(video, caption, replaces)
         if id_ not in self.stayed:

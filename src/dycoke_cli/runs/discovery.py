@@ -142,9 +142,10 @@ def _found(where: str, stills: bool) -> VideoList:
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return VideoList([Footage(where, where, os.path.basename(where))])
-    # A question is a pattern by its "?".
-    if glob.has_magic(where) and (" " not in where or any(matches(where))):
-        paths, root = [*matches(where)], _root_of(where)
+    is_pattern = glob.has_magic(where)
+    paths = [*matches(where)] if is_pattern else []
+    if paths or (is_pattern and " " not in where):  # a question is a pattern by its "?"
+        root = _root_of(where)
         found = videos_among(paths, root, stills=stills)
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:

@@ -147,14 +147,14 @@ def locked(path: Path, flag: str = "--out") -> Iterator[None]:
     """
     path_of_lock = path.with_name(f"{hidden_name(path.name)}.lock")
     try:
-        _check_lock(path_of_lock)
+        _check_lock(path_of_lock, flag)
         lock = FileLock(path_of_lock).acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"another run is writing to {path}; wait for it, or give another {flag}"
         ) from error
     except OSError as error:
-        raise OutputError(unwritable(path, error)) from error
+        raise OutputError(unwritable(path, error, flag)) from error
     with lock:
         try:
             yield
@@ -183,14 +183,14 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
     raise OutputError(_foreign(path, what))
 
 
-def _check_lock(lock: Path) -> None:
+def _check_lock(lock: Path, flag: str) -> None:
     """Refuse a file that isn't a lock: some versions of FileLock empty the file that they find."""
     if not lock.exists():
         return
     # On a system without file locks, FileLock stores the number of the locking process.
     if not lock.is_file() or not (read_file(lock).split() or [b"0"])[0].isdigit():
-        raise OutputError(_foreign(lock, "a lock of dycoke"))
+        raise OutputError(_foreign(lock, "a lock of dycoke", flag))
 
 
-def _foreign(path: Path, what: str) -> str:
-    return f"{path} isn't {what}, and stays as it is; give another --out"
+def _foreign(path: Path, what: str, flag: str = "--out") -> str:
+    return f"{path} isn't {what}, and stays as it is; give another {flag}"

@@ -59,7 +59,7 @@ def clear(name: str) -> int:
     """Delete what is kept under a name; returns the number of files."""
     count, path = len(files_of(name)), kept(name)
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)  # equivalent: but while another run clears it
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
     return count
@@ -113,7 +113,7 @@ class CacheFiles:
     def note_use(self, path: Path) -> None:
         """Make a file the most recently used one, also if the clock was set back since others."""
         newest = max((status.st_mtime_ns for status, _ in self._by_age()), default=0)
-        now = max(time.time_ns(), newest + 1)  # equivalent: any later time
+        now = max(time.time_ns(), newest + 1)
         with contextlib.suppress(OSError):
             os.utime(path, ns=(now, now))
 
