@@ -21,6 +21,7 @@ from typing import NoReturn
 import pytest
 
 from dycoke_cli.processes.sandbox import end_with
+from tests import warm
 
 NUMBER = struct.Struct("i")
 
@@ -33,7 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config, hook = session.config, session.config.hook
     number = min(config.getoption("--workers"), len(session.items))
-    if number < 2 or sys.platform != "linux" or session.testsfailed or config.option.collectonly:
+    if sys.platform != "linux" or session.testsfailed or config.option.collectonly:
+        return None
+    if number < 2:
+        warm.fork_server()
         return None
     queue = _queue(session.items)
     workers = dict(_fork(session, queue, name) for name in range(number))
@@ -106,6 +110,7 @@ def _work(
         # Its pool of threads stayed behind. Each thread that uses one first would make another, and
         # two at once fail ("pool INTERNAL ASSERT FAILED").
         torch.set_num_threads(torch.get_num_threads())
+    warm.fork_server()
     config, code = session.config, 1
     try:
         plugins = config.pluginmanager
