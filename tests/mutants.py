@@ -5,10 +5,10 @@
     python -m tests.mutants --seed 7 answer 20  others
 
 Nothing is listed by hand: places are read off the syntax tree, and the tests that should notice off
-the imports: those that name the module, of its own room first, the shortest files first; then all
-of its room, until the patience with a mutant is over. It edits a copy of `src` for each core, never
-the checkout. A survivor is a test that is missing, or a place that makes no difference: its line
-ends with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
+one run of all: those that reach the place, first those that reach few others; then all of its room,
+until the patience with a mutant is over. It edits a copy of `src` for each core, never the
+checkout. A survivor is a test that is missing, or a place that makes no difference: its line ends
+with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,14 +34,15 @@ from queue import SimpleQueue
 from random import Random
 
 from tests import warm
-from tests.imports import PACKAGE, SRC, module_name, named
+from tests.imports import PACKAGE, SRC
 
 ROOT = SRC.parent
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
-OF_A_TURN, MOST_FILES = 60, 12
+OF_A_TURN, MOST_TESTS = 60, 40
 # Seconds: of the tests of one mutant together, and of a test, which is a hang beyond that.
 PATIENCE_S, HANG_S = 80.0, 30
 LEAST_CAUGHT, LEAST_TRIED = 0.9, 12
+NONE_COLLECTED = 5  # an exit code of pytest
 
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
@@ -50,6 +52,25 @@ OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Mult: (r"\*", "+"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "*"),
 }  # fmt: skip
 """How an operator is written, and what stands in its place."""
+
+RECORDING = """
+import builtins, os
+_seen = set()
+def _reached(number, value=None):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" (")[0].partition("[")[0]
+    line = f"{number} {test}"
+    if test and line not in _seen:
+        _seen.add(line)
+        try:
+            file = os.open(%r, os.O_WRONLY | os.O_APPEND)
+            os.write(file, line.encode() + b"\\n")
+            os.close(file)
+        except OSError:
+            pass  # of a sandbox
+    return value
+builtins.__reached__ = _reached
+"""
+"""Stands at the end of the package's first file while it is found out which tests reach a place."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,8 @@ class Mutant:
     begin: int  # in the text of the file
     end: int
     instead: str
+    whole: tuple[int, int]  # where what is run begins and ends
+    is_statement: bool
 
     def applied(self, text: str) -> str:
         """The text of the file with the place broken."""
@@ -80,17 +103,36 @@ def mutants_of(file: Path, text: str) -> list[Mutant]:
     def place(line: int, column: int) -> int:
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    found = []
-    for node, begin, end, instead in _broken(ast.parse(text)):
+    found, tree = [], ast.parse(text)
+    patterns = {n for p in ast.walk(tree) if isinstance(p, ast.pattern) for n in ast.walk(p)}
+    for node, begin, end, instead in _broken(tree):
         at, to = place(*begin), place(*end)
+        run = node.value if isinstance(node, ast.Return) and node.value else node
+        whole = place(*_begin(run)), place(*_end(run))
         if instead.startswith("operator"):  # between two parts, perhaps in brackets
             old = re.search(instead.split(" ", 2)[1], text[at:to])
             if old is None:
                 continue
             at, to, instead = at + old.start(), at + old.end(), instead.split(" ", 2)[2]
         if "# equivalent:" not in lines[node.lineno - 1]:
-            found.append(Mutant(file, node.lineno, at, to, instead))
+            is_statement = isinstance(run, ast.stmt)
+            whole = (0, 0) if run in patterns else whole
+            found.append(Mutant(file, node.lineno, at, to, instead, whole, is_statement))
     return found
+
+
+def recording(text: str, numbered: Sequence[tuple[int, Mutant]]) -> str:
+    """The text of a file that tells of each of these places when it is run."""
+    parts: list[tuple[int, int, str]] = []
+    for number, one in numbered:
+        begin, end = one.whole
+        if one.is_statement:
+            parts.append((begin, -end, f"__reached__({number}); "))
+        elif end:  # what is within others stands within them
+            parts += [(begin, -end, f"__reached__({number}, ("), (end, -begin - len(text), "))")]
+    for at, _, part in sorted(parts, reverse=True):
+        text = text[:at] + part + text[at:]
+    return text
 
 
 Place = tuple[int, int]
@@ -149,24 +191,6 @@ def _run(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
             yield from _run(child)
 
 
-def noticing(file: Path) -> list[str]:
-    """The files of tests that should notice: those that name the module, of its room first."""
-    module = module_name(SRC / PACKAGE / file, SRC)
-    room = file.parts[0]
-
-    def names(path: Path) -> bool:
-        return any(f"{name}.".startswith(f"{module}.") for name in named(path, "tests"))
-
-    naming = [path for path in (ROOT / "tests").rglob("test_*.py") if names(path)]
-    if not naming:  # nobody names it: whoever tests its room
-        naming = [*(ROOT / "tests" / room).rglob("test_*.py")]
-
-    def order(path: Path) -> tuple[bool, bool, int]:
-        return file.stem not in path.stem, room not in path.parts, path.stat().st_size
-
-    return [str(path.relative_to(ROOT)) for path in sorted(naming, key=order)[:MOST_FILES]]
-
-
 def drawn(below: str, count: int, seed: str) -> list[tuple[Mutant, str]]:
     """So many mutants of the files below a place, each with the text of its file."""
     texts = {
@@ -195,48 +219,76 @@ class Copy:
         (folder / PACKAGE / WEIGHTS).symlink_to(SRC / PACKAGE / WEIGHTS)
         compileall.compile_dir(folder / PACKAGE, quiet=1)
 
-    def judge(self, mutant: Mutant, text: str) -> str | None:
+    def reached(self, chosen: Sequence[tuple[Mutant, str]]) -> list[list[str]]:
+        """The tests that reach each place, by a run of all; first those that reach few others."""
+        record, first = self.folder / "reached", self.folder / PACKAGE / "__init__.py"
+        record.touch()
+        texts, numbered = (
+            {one.file: text for one, text in chosen},
+            [*enumerate(o for o, _ in chosen)],
+        )
+        for file, text in texts.items():
+            of_file = [(number, one) for number, one in numbered if one.file == file]
+            (self.folder / PACKAGE / file).write_text(recording(text, of_file), encoding="utf-8")
+        first.write_text(first.read_text("utf-8") + RECORDING % str(record), encoding="utf-8")
+        every = ["plugins", "training/tests", "tests"]
+        self._run("--workers", str((os.cpu_count() or 1) + 4), "-p", "tests.workers", *every)
+        reached: list[set[str]] = [set() for _ in chosen]
+        for line in record.read_text("utf-8").splitlines():
+            number, _, test = line.partition(" ")
+            reached[int(number)].add(test)
+        others = Counter(test for tests in reached for test in tests)
+        return [sorted(tests, key=lambda test: (others[test], test)) for tests in reached]
+
+    def judge(self, mutant: Mutant, text: str, tests: Sequence[str]) -> str | None:
         """What noticed a mutant, "" if nothing did; None if its tests were too long to say so."""
         file, until = self.folder / PACKAGE / mutant.file, time.monotonic() + PATIENCE_S
         file.write_text(mutant.applied(text), encoding="utf-8")
+        room = (ROOT / "tests" / mutant.file.parts[0]).rglob("test_*.py")
+        files = sorted(room, key=lambda path: path.stat().st_size)
         try:
-            found = self._red(noticing(mutant.file), until)
-            room = ROOT / "tests" / mutant.file.parts[0]
-            if found == "" and room.is_dir():
-                files = sorted(room.rglob("test_*.py"), key=lambda path: path.stat().st_size)
-                found = self._red([*map(str, files)], until)
-            return found
+            for some in (tests[:MOST_TESTS], tests[MOST_TESTS:], [*map(str, files)]):
+                found = self._red(some, until) if some else ""
+                if found != "":
+                    return found
+            return ""
         finally:
             shutil.copy2(SRC / PACKAGE / mutant.file, file)  # as old as what was compiled of it
 
     def _red(self, tests: Sequence[str], until: float) -> str | None:
         """The first test that goes red; None if there is none when the time is over."""
         limit = [f"faulthandler_timeout={HANG_S}", "faulthandler_exit_on_timeout=true"]
-        how = ["-xq", "--tb=no", "-p", "no:cacheprovider", *(w for o in limit for w in ("-o", o))]
-        how += ["-m", "not slow and not extended and not cuda"]
+        options = ["-x", *(w for o in limit for w in ("-o", o))]
+        try:
+            code, printed = self._run(*options, *tests, seconds=until - time.monotonic())
+        except subprocess.TimeoutExpired:
+            return None
+        red = re.search(r"^(?:FAILED|ERROR) (\S+)|^(Timeout) \(", printed, re.MULTILINE)
+        if red:
+            return red[1] or "a test that doesn't end"
+        is_green = code in (0, NONE_COLLECTED)
+        return "" if is_green else f"broken: {printed[-200:]}"
+
+    def _run(self, *arguments: str, seconds: float | None = None) -> tuple[int, str]:
+        """The exit code of the tests of a push among these, and what they print."""
+        how = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.limits", "--cpu-limit=1000"]
+        how += ["-m", "not extended and not cuda"]
         # What tests start finds the copy as well. Nothing that is broken is left compiled.
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         with (self.folder / "output").open("w+", encoding="utf-8", errors="replace") as output:
             run = _Pytest(
-                [sys.executable, "-m", "pytest", *how, *tests], cwd=ROOT, env=environment,
+                [sys.executable, "-m", "pytest", *how, *arguments], cwd=ROOT, env=environment,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, fresh=True,
             )  # fmt: skip
             try:
-                run.wait(until - time.monotonic())
-            except subprocess.TimeoutExpired:
-                return None
+                run.wait(seconds)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)  # with what its tests left running
                 run.wait()
             output.seek(0)
-            printed = output.read()
-        red = re.search(r"^(?:FAILED|ERROR) (\S+)|^(Timeout) \(", printed, re.MULTILINE)
-        if red:
-            return red[1] or "a test that doesn't end"
-        is_green = run.returncode == 0 and re.search(r"\d+ passed", printed)
-        return "" if is_green else f"broken: {printed[-200:]}"
+            return run.returncode, output.read()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -255,10 +307,10 @@ def main(arguments: Sequence[str]) -> int:
     found: list[str] = []
     copies: SimpleQueue[Copy] = SimpleQueue()
 
-    def judge(mutant: Mutant, text: str) -> None:
+    def judge(mutant: Mutant, text: str, tests: list[str]) -> None:
         begun, copy = time.monotonic(), copies.get()
         if begun < until:
-            killer = copy.judge(mutant, text)
+            killer = copy.judge(mutant, text, tests)
             said = f"caught    {killer}" if killer else "SURVIVED"
             said = "NOT JUDGED" if killer is None else said
             seconds = f"{time.monotonic() - begun:.0f} s"
@@ -268,9 +320,10 @@ def main(arguments: Sequence[str]) -> int:
         copies.put(copy)
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        reached = Copy(Path(folder, "reached")).reached(chosen)
         for number in range(os.cpu_count() or 1):
             copies.put(Copy(Path(folder, str(number))))
-        [*pool.map(judge, *zip(*chosen, strict=True))]
+        [*pool.map(judge, *zip(*chosen, strict=True), reached)]
     caught = sum(map(bool, found))
     print(f"{caught} of {len(found)} mutants caught; {len(chosen)} were drawn")
     enough = len(found) >= min(LEAST_TRIED, len(chosen))
