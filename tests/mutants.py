@@ -5,10 +5,10 @@
     python -m tests.mutants --seed 7 answer 20  others
 
 Nothing is listed by hand: places are read off the syntax tree, and the tests that should notice off
-one run of all: those that reach the place, first those that reach few others; then all of its room,
-until the patience with a mutant is over. It edits a copy of `src` for each core, never the
-checkout. A survivor is a test that is missing, or a place that makes no difference: its line ends
-with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
+one run of all: those that reach the place, first those that are quick and reach few others; then
+all of its room, until the patience with a mutant is over. It edits a copy of `src` for each core,
+never the checkout. A survivor is a test that is missing, or a place that makes no difference: its
+line ends with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -43,6 +43,7 @@ OF_A_TURN, MOST_TESTS = 60, 40
 PATIENCE_S, HANG_S = 80.0, 30
 LEAST_CAUGHT, LEAST_TRIED = 0.9, 12
 NONE_COLLECTED = 5  # an exit code of pytest
+OVERHEAD_S = 0.03  # of a test
 
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
@@ -168,11 +169,11 @@ def _operator(op: ast.AST) -> str:
     return "operator {} {}".format(*OPERATORS[type(op)])
 
 
-def _begin(node: ast.expr) -> Place:
+def _begin(node: ast.expr | ast.stmt) -> Place:
     return node.lineno, node.col_offset
 
 
-def _end(node: ast.expr) -> Place:
+def _end(node: ast.expr | ast.stmt) -> Place:
     return node.end_lineno or 0, node.end_col_offset or 0
 
 
@@ -220,25 +221,25 @@ class Copy:
         compileall.compile_dir(folder / PACKAGE, quiet=1)
 
     def reached(self, chosen: Sequence[tuple[Mutant, str]]) -> list[list[str]]:
-        """The tests that reach each place, by a run of all; first those that reach few others."""
+        """The tests that reach each place, by a run of all; first quick ones that reach little."""
         record, first = self.folder / "reached", self.folder / PACKAGE / "__init__.py"
         record.touch()
-        texts, numbered = (
-            {one.file: text for one, text in chosen},
-            [*enumerate(o for o, _ in chosen)],
-        )
-        for file, text in texts.items():
-            of_file = [(number, one) for number, one in numbered if one.file == file]
+        for file, text in {one.file: text for one, text in chosen}.items():
+            of_file = [(n, one) for n, (one, _) in enumerate(chosen) if one.file == file]
             (self.folder / PACKAGE / file).write_text(recording(text, of_file), encoding="utf-8")
         first.write_text(first.read_text("utf-8") + RECORDING % str(record), encoding="utf-8")
-        every = ["plugins", "training/tests", "tests"]
-        self._run("--workers", str((os.cpu_count() or 1) + 4), "-p", "tests.workers", *every)
+        workers = ["--workers", str((os.cpu_count() or 1) + 4), "-p", "tests.workers"]
+        _, printed = self._pytest(*workers, "--durations=0", "tests", "plugins", "training/tests")
+        seconds = defaultdict[str, float](float)
+        for taken, test in re.findall(r"^([\d.]+)s \w+ +([^[\n]+)", printed, re.MULTILINE):
+            seconds[test] += float(taken)
         reached: list[set[str]] = [set() for _ in chosen]
         for line in record.read_text("utf-8").splitlines():
             number, _, test = line.partition(" ")
             reached[int(number)].add(test)
-        others = Counter(test for tests in reached for test in tests)
-        return [sorted(tests, key=lambda test: (others[test], test)) for tests in reached]
+        often = Counter(test for tests in reached for test in tests)
+        cost = {test: (OVERHEAD_S + seconds[test]) * (3 + often[test]) for test in often}
+        return [sorted(tests, key=lambda test: (cost[test], test)) for tests in reached]
 
     def judge(self, mutant: Mutant, text: str, tests: Sequence[str]) -> str | None:
         """What noticed a mutant, "" if nothing did; None if its tests were too long to say so."""
@@ -260,16 +261,15 @@ class Copy:
         limit = [f"faulthandler_timeout={HANG_S}", "faulthandler_exit_on_timeout=true"]
         options = ["-x", *(w for o in limit for w in ("-o", o))]
         try:
-            code, printed = self._run(*options, *tests, seconds=until - time.monotonic())
+            code, printed = self._pytest(*options, *tests, seconds=until - time.monotonic())
         except subprocess.TimeoutExpired:
             return None
         red = re.search(r"^(?:FAILED|ERROR) (\S+)|^(Timeout) \(", printed, re.MULTILINE)
         if red:
             return red[1] or "a test that doesn't end"
-        is_green = code in (0, NONE_COLLECTED)
-        return "" if is_green else f"broken: {printed[-200:]}"
+        return "" if code in (0, NONE_COLLECTED) else f"broken: {printed[-200:]}"
 
-    def _run(self, *arguments: str, seconds: float | None = None) -> tuple[int, str]:
+    def _pytest(self, *arguments: str, seconds: float | None = None) -> tuple[int, str]:
         """The exit code of the tests of a push among these, and what they print."""
         how = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.limits", "--cpu-limit=1000"]
         how += ["-m", "not extended and not cuda"]
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     head = ("git", "rev-parse", "HEAD")
     seed = given.seed or subprocess.run(head, cwd=ROOT, capture_output=True, text=True).stdout
-    chosen, until = drawn(given.below, given.count, seed), time.monotonic() + 60 * given.minutes
+    chosen = drawn(given.below, given.count, seed)
     os.environ["OMP_NUM_THREADS"] = "1"
     _Pytest([sys.executable, "-c", ""], fresh=True).wait()  # imports the libraries, once for all
     found: list[str] = []
@@ -321,6 +321,7 @@ def main(arguments: Sequence[str]) -> int:
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         reached = Copy(Path(folder, "reached")).reached(chosen)
+        until = time.monotonic() + 60 * given.minutes
         for number in range(os.cpu_count() or 1):
             copies.put(Copy(Path(folder, str(number))))
         [*pool.map(judge, *zip(*chosen, strict=True), reached)]
