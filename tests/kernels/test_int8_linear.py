@@ -75,6 +75,21 @@ def check(kernel: Kernel, linear: nn.Linear, x: torch.Tensor, slack: float = 1e-
     assert (far <= most / 2 * 1.05 + slack * (1 + np.abs(expected))).all()
 
 
+def test_rounded_weights_and_their_bytes_by_hand() -> None:
+    """Also on a processor that has no such product."""
+    torch.manual_seed(0)
+    weight = torch.randn(TOKENS + 3, 5)
+    rounded, scales = kernels.round_weight(weight)
+    of_each = weight.abs().amax(1) / 127
+    assert torch.allclose(scales, of_each)
+    in_steps = (weight / of_each[:, None]).round().to(torch.int8)
+    assert torch.equal(rounded, nn.functional.pad(in_steps, (0, 8)))
+    # 100 inputs and the tail take two blocks of 64; each output has a scale and a sum.
+    linear = nn.Linear(100, 7)
+    assert Int8Linear.nbytes_of(linear) == 7 * (128 + 4 + 4)
+    assert Int8Linear.packing_nbytes_of(linear) == 700
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 17, TOKENS, FBGEMM_TOKENS + 5])
 def test_it_is_the_sum_of_what_is_rounded(kernel: Kernel, rows: int, bias: bool) -> None:

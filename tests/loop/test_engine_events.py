@@ -349,12 +349,19 @@ def test_of_a_run_a_few_videos_are_prepared_ahead(asking: Asking) -> None:
             assert [one.is_prepared for one in pendings] == [True] * 4 + [False] * 4
 
 
-def test_a_batch_and_the_seconds_of_its_questions_are_counted(asking: Asking) -> None:
+def test_a_batch_and_the_seconds_and_tokens_of_its_questions_are_counted(asking: Asking) -> None:
     metrics = Metrics()
     with asking.engine(counts=metrics) as engine:
-        asking.finish(engine, engine.submit(asking.ask("one"), asking.ask("two")))
-    for counted in ("batches_total 1", "wait_seconds_count 2", "answer_seconds_count 2"):
-        assert f"dycoke_{counted}\n" in metrics.text()
+        pendings = engine.submit(asking.ask("one"), asking.ask("two"))
+        asking.finish(engine, pendings)
+    counts = {"batches_total": 1, "wait_seconds_count": 2, "answer_seconds_count": 2}
+    for one in (pending.wait().answer.tokens for pending in pendings):
+        of_one = {"tokens_generated": one.generated, "visual_tokens": one.visual}
+        for name, number in {**of_one, "visual_tokens_kept": one.visual_kept}.items():
+            counts[f"{name}_total"] = counts.get(f"{name}_total", 0) + number
+    assert {f"dycoke_{name} {number}" for name, number in counts.items()} <= {
+        *metrics.text().splitlines()
+    }
 
 
 def test_a_question_that_comes_just_then_keeps_the_model(asking: Asking) -> None:

@@ -335,7 +335,7 @@ def onednn_works() -> bool:
 def saturates() -> bool:
     """Whether FBGEMM's 16-bit sums of two products overflow, as they do without VNNI."""
     weight, x = torch.ones(16, 64), torch.ones(1, 64)
-    x[0, 0] = -1
+    x[0, 0] = -1  # equivalent: any input
     exact = x.sum()
     packed = _pack_for_fbgemm(weight)
     product = torch.ops.quantized.linear_dynamic(x, packed, False)
