@@ -138,7 +138,6 @@ def test_an_edited_file_of_the_same_second_and_size_is_read_anew(load: Load) -> 
 def test_parameters_are_in_the_docstring(load: Load) -> None:
     load(STRIDE)
     text = registry.METHODS["stride"].__doc__
-    assert text is not None
     assert text.splitlines()[0] == "Keep the first frame of every few."
     assert text.endswith("Args:\n    stride: Frames per frame kept. 1 or more. Default: 4.")
 

@@ -87,7 +87,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.extended
 def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
     command = re.search(r"^\$ dycoke (eval shapes .*) --limit \d+$", PAGE, re.MULTILINE)
-    assert command is not None
     words = [*command[1].split(), "--limit", "1", "--frames", "8", "--quiet"]
     outcome = dycoke(*words, "--out", tmp_path / "run", DYCOKE_PLUGINS=put("stride.py", tmp_path))
     assert outcome.code == 0, outcome.err

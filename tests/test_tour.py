@@ -79,7 +79,6 @@ def test_the_question_reaches_every_line_in_this_order(monkeypatch: pytest.Monke
 
     monkeypatch.chdir(ROOT)
     command = re.search(r"-m dycoke_cli (.*?) \"(.*)\"", PAGE)
-    assert command is not None
     from dycoke_cli.cli.main import main
 
     threading.settrace(trace)

@@ -278,9 +278,7 @@ def _stream(content: bytes) -> io.TextIOWrapper:
 
 def _text(stream: io.TextIOWrapper) -> str:
     stream.flush()
-    content = stream.buffer
-    assert isinstance(content, io.BytesIO)
-    return content.getvalue().decode()
+    return stream.buffer.getvalue().decode()
 
 
 def below(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -120,7 +120,6 @@ def test_interrupt_while_libraries_are_imported_ends_it_at_once(tmp_path: Path) 
     (tmp_path / "typer.py").write_text("print('begun', flush=True); import time; time.sleep(60)")
     pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(tmp_path)}
     with subprocess.Popen([*REAL, "--help"], stdout=pipe, stderr=pipe, env=environment) as process:
-        assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(signal.SIGINT)
         assert (*process.communicate(timeout=30), process.returncode) == (b"", b"", 130)
@@ -129,8 +128,6 @@ def test_interrupt_while_libraries_are_imported_ends_it_at_once(tmp_path: Path) 
 def test_reader_that_leaves_hears_nothing() -> None:
     pipe = subprocess.PIPE
     process = warm.Popen([*SLOW, *map(str, ASK)], stdout=pipe, stderr=pipe)
-    assert process.stdout is not None
-    assert process.stderr is not None
     assert process.stdout.read(1) == b"a"
     process.stdout.close()
     assert process.stderr.read() == b""
@@ -162,7 +159,6 @@ def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> No
         stderr=subprocess.DEVNULL,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    assert process.stdin is not None
     process.stdin.write(CLIP.read_bytes())
     process.stdin.flush()
     until(lambda: spooling(process.pid, tmp_path))
@@ -192,7 +188,6 @@ main.run()
 def test_termination_ends_what_catches_it() -> None:
     """As a library may, or an operation that computes for long."""
     process = warm.Popen([sys.executable, "-c", HELD, "demo"], stdout=subprocess.PIPE)
-    assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
@@ -254,7 +249,6 @@ def test_nohup_is_heeded() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    assert process.stdout is not None
     assert process.stdout.read(2) == b"a "
     process.send_signal(signal.SIGHUP)
     assert process.communicate(timeout=30)[0] == b"red circle moves right\n"

@@ -129,7 +129,6 @@ advance = Engine.advance
 def when_read(engine: Engine) -> None:
     """Begin nothing before all videos are read."""
     for pending in [*engine._waiting]:
-        assert pending.video is not None
         assert pending.video.reading._ended.wait(PATIENCE_S)
     advance(engine)
 

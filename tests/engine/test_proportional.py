@@ -34,7 +34,6 @@ def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[
     tokens = rows[visual.start : visual.stop]
     chosen = method.choose(SelectionInputs(tokens.unflatten(0, (FRAMES, -1))))
     assert chosen.features is not None
-    assert chosen.into is not None
     sizes = [chosen.into.tolist().count(kept) for kept in chosen.kept.tolist()]
     assert max(sizes) > 2
     before, behind = rows[: visual.start], rows[visual.stop :]

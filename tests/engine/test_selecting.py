@@ -63,11 +63,8 @@ def selected(first: Selection, second: Selection) -> Selection:
 def test_indices_and_weights_of_a_second_video_count_on() -> None:
     found = selected(FIRST, SECOND)
     assert found.kept.tolist() == [0, 3, 5, 8]
-    assert found.features is not None
     assert found.features.flatten().tolist() == [0.5, 3.5, 1.5, 4.5]
-    assert found.into is not None
     assert found.into.tolist() == [0, 0, 3, 3, 8, 5, 8, 8, 8, -1]
-    assert found.sizes is not None
     assert found.sizes.tolist() == [2, 2, 1, 4]
     assert kept_of_each(found.kept, VIDEOS) == (2, 2)
 
@@ -75,9 +72,7 @@ def test_indices_and_weights_of_a_second_video_count_on() -> None:
 def test_a_video_without_merged_tokens_has_its_own_rows() -> None:
     found = selected(FIRST, Selection(torch.tensor([2, 5])))
     assert found.kept.tolist() == [0, 3, 6, 9]
-    assert found.features is not None
     assert found.features.flatten().tolist() == [0.5, 3.5, 8, 11]
-    assert found.sizes is not None
     assert found.sizes.tolist() == [2, 2, 1, 1]
 
 

@@ -168,7 +168,6 @@ def window_by_window(loaded: LoadedModel, video: Shown, method: Method) -> Selec
         so_far = bound.so_far(features[part], so_far)
         inputs = SelectionInputs(features[part], so_far=so_far)
         if with_attention:
-            assert tower is not None
             inputs = replace(inputs, attention=tower.attention[part], keys=tower.keys[part])
         chosen, before = selected(bound, inputs), start * per_frame
         kept = chosen.kept + before
@@ -226,7 +225,6 @@ def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     session = session_in_windows(loaded, video, method)
     _, all_read = asked(session, method)
     before = session.windowed
-    assert before is not None
     cap = len(before.tokens) // 3
     capped = session_in_windows(loaded, video, method, video_tokens=cap)
     answer, read = asked(capped, method)
@@ -244,10 +242,8 @@ def test_the_cap_is_no_more_than_the_context_has_room_for(room: int, read: int) 
     loaded, method = loaded_of("llava_onevision"), create("none")
     session = session_in_windows(loaded, shown(FRAMES), method, video_tokens=13)
     windowed, video, ids = session.windowed, session.video, session.video.input_ids(QUESTION)
-    assert windowed is not None
     generated = loaded.context_length - (ids.shape[1] - video.visual) - room
     prompt = windowed.prompt(loaded, video, ids, generated)()
-    assert prompt.preselection is not None
     assert prompt.preselection.cap == len(prompt.preselection.kept) == read
 
 

@@ -149,7 +149,6 @@ def setups(command: str) -> list[str]:
     folder = Path("own") / "evaluated" / sha256(command.encode()).hexdigest()
     run(f"{command} --quiet --out {folder}")  # no video can be read
     record = read_record(folder)
-    assert record is not None
     return [row.setup.id for row in record.rows]
 
 

@@ -60,7 +60,6 @@ def test_evicted_and_recalled_are_those_of_a_brute_force(session: VideoSession) 
     """The rule of the paper in so many words, from the attention that was recorded."""
     method = DyCoke(recall_threshold=0.97, prune_ratio=0.6)
     trace = session.ask(QUESTION, method, max_tokens=12, trace=8).trace
-    assert trace is not None
     before, active, reference = set(trace.kept), None, None
     moved = 0
     for step in trace.steps[1:]:

@@ -26,7 +26,6 @@ def test_nothing_is_fetched_and_nothing_runs_but_the_page() -> None:
     elements = read(text)
     assert elements.addresses == ["data:,"]
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
-    assert policy is not None
     rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
     assert rules["default-src"] == "'none'"
     assert rules["img-src"] == "data:"

@@ -71,7 +71,6 @@ def test_a_model_from_its_download_on(name: str, tmp_path: Path) -> None:
         repo.files["config.json"] = json.dumps(config | {"auto_map": code}).encode()
         repo.files["code.py"] = b"raise SystemExit('run')"
     entry = CATALOG[name].repo
-    assert entry is not None
     pull = ("models", "pull", name)
     with Hub({entry: repo}) as hub:
         own = {**hub.environment(tmp_path / "home"), "DYCOKE_MODEL": name}

@@ -73,7 +73,6 @@ class Oracle:
                  if d.who < 0]  # fmt: skip
         if "Where" in text:
             [(deed, event)] = cards
-            assert event.cell is not None
             place = place_of(*((c + 0.5) / 3 for c in event.cell))
             return _sentence(deed.clause.replace("is shown", f"is shown {place}"))
         for kind in ("digit", "letter"):

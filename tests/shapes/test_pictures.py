@@ -81,7 +81,6 @@ def shrinks(script: Script, event: Event, colour: str) -> None:
 def hits(script: Script, event: Event, colour: str) -> None:
     before, apex, after = (mask(f, colour) for f in seen(script, event, 0, 0.5, 1))
     assert (before == after).all()
-    assert event.cell is not None
     target = np.array([(c + 0.5) / 3 for c in event.cell])
     assert np.linalg.norm(centre(apex) - target) < np.linalg.norm(centre(before) - target) - 0.02
     # Another colour is near: edges that slant don't reach as far as the radius.
@@ -131,7 +130,6 @@ def test_every_thing_is_where_its_answer_says() -> None:
         frame = render(script, np.array([0.5]), SIZE)[0]
         for thing in script.things:
             if [t.colour for t in script.things].count(thing.colour) == 1:
-                assert thing.cell is not None
                 place = place_of(*((c + 0.5) / 3 for c in thing.cell))
                 assert place_of(*centre(mask(frame, thing.colour))) == place
                 checked[place] += 1

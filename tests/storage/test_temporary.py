@@ -42,7 +42,6 @@ def used(what: str, place: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that is at work on a file or a folder."""
     command = [sys.executable, "-c", USING.format(what), str(place)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
         process.stdout.readline()
         try:
             yield process

@@ -66,7 +66,6 @@ def test_what_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) -> Non
         wait_for_lines(out, lines)
         process.kill()
         process.wait()
-        assert process.stderr is not None
         process.stderr.close()
     before = videos(out)
     process = start(clips, "What?", "--out", out)
@@ -112,7 +111,6 @@ def test_termination_ends_the_decoders(number: int) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert process.stdout is not None
     process.stdout.readline()
     decoders = children(process.pid)
     assert decoders
@@ -124,10 +122,8 @@ def test_termination_ends_the_decoders(number: int) -> None:
 
 def test_a_reader_that_leaves_hears_nothing(clips: Path) -> None:
     process = start(clips, "What?", "--quiet", stdout=subprocess.PIPE)
-    assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.stderr is not None
     assert process.stderr.read() == b""
     assert process.wait(timeout=PATIENCE_S) == 141
 

@@ -24,7 +24,6 @@ class PAGE:
 
     text = section("guide.md", "Chat")
     block = re.search(r"```console\n\$ printf '%s\\n' (.*) \| dycoke (.*)\n((?:.*\n)*?)```", text)
-    assert block is not None
     questions = shlex.split(block[1])
     stdin = "\n".join(questions)
     command = shlex.split(block[2])

@@ -192,7 +192,6 @@ def test_grades_by_hand() -> None:
     assert grades == {"judge_accuracy": 1 / 4, "judge_score": 6 / 4, "judge_failed": 1}
     assert missing == 0
     judge = judge_of(asked(4, "j"), found)
-    assert judge is not None
     assert (judge.served, judge.first_date, judge.last_date) == (
         ("j-1",), "2026-11-20", "2026-11-22",
     )  # fmt: skip

@@ -156,8 +156,6 @@ def test_answers_come_before_a_pipe_ends(flags: tuple[str, ...]) -> None:
             stdin=camera.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as watch,
     ):  # fmt: skip
-        assert camera.stdout is not None
-        assert watch.stdout is not None
         camera.stdout.close()  # `watch` alone has it
         lines = [json.loads(watch.stdout.readline())]
         if not flags:

@@ -129,7 +129,6 @@ def test_an_answer_of_the_bundled_model(dtype: str, method: Method) -> None:
     decoded = np.random.default_rng(0).integers(0, 256, (32, 384, 384, 3), np.uint8)
     loaded = load("mini", device="cpu", dtype=dtype)
     resize = loaded.fit(*decoded.shape[:3])
-    assert resize is not None
     frames = np.stack([*map(resize, decoded)])
     clip = ShownFrames(frames, tuple(map(float, range(len(frames)))), resize=resize)
     with Live() as live:

@@ -42,7 +42,6 @@ def test_it_is_timed_for_a_quarter_of_a_second() -> None:
     state, began = torch.get_rng_state(), time.perf_counter()
     found = rates._timed.__wrapped__("float32", "cpu", "prefill")
     taken = time.perf_counter() - began
-    assert found is not None
     assert 1e8 < found < 1e15
     assert taken > rates.TIMED_S
     assert torch.equal(torch.get_rng_state(), state), "sampling must not depend on it"

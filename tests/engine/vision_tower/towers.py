@@ -87,7 +87,6 @@ def check_rows(
     """Rows and choice of a tower that merges are those of one whose other rows are overwritten."""
     known = family_of(model.config)
     place = known.tower or known.packed_tower
-    assert place is not None
     tower = model.model.get_submodule(place.name)
     oracle = make_oracle(tower, tower.get_submodule(place.layers))
     monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
@@ -99,7 +98,6 @@ def check_rows(
     ours = encoded(model, prompt, merging)
     count = prompt.tokens_per_frame
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
-    assert ours.kept is not None
     assert ours.kept.tolist() == flat
     assert len(flat) == merging.kept_tokens(prompt.frames, count)
     # Not only those of the tokens kept: a method may choose among all.

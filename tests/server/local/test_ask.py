@@ -186,7 +186,6 @@ def answered_for_minutes(local: Served) -> subprocess.Popen[bytes]:
     question = " ".join(["word"] * 2000)
     command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-tokens", "2000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
     assert process.stdout.read(4) == b"word"
     return process
 
@@ -205,7 +204,6 @@ def test_a_signal_ends_the_command_and_its_question(local: Served, sent: signal.
 def test_a_closed_pipe_ends_the_command(local: Served) -> None:
     """Words are written where the command waits: what goes wrong there ends it."""
     process = answered_for_minutes(local)
-    assert process.stdout is not None
     process.stdout.close()
     began = time.monotonic()
     process.wait(PATIENCE_S)

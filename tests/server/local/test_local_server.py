@@ -27,7 +27,6 @@ LONG = " ".join(["word"] * 1000)
 @contextmanager
 def linked() -> Iterator[Link]:
     connected = connect()
-    assert connected is not None
     with closing(Link(connected)) as link:
         yield link
 
@@ -54,7 +53,6 @@ def test_what_is_no_command_of_ours_gets_nothing_and_stops_nothing(
     local: Served, sent: bytes
 ) -> None:
     connected = connect()
-    assert connected is not None
     with connected:
         connected.sendall(sent)
         connected.shutdown(1)

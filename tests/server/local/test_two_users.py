@@ -67,7 +67,6 @@ class User:
         """A server; yields its port."""
         with self.start("-m", "dycoke_cli", "serve", "--port", "0") as process:
             try:
-                assert process.stderr is not None
                 said = list[str]()
                 while not (said and said[-1].startswith("Serving ")):
                     said.append(process.stderr.readline())
