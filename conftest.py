@@ -29,6 +29,14 @@ def pytest_make_collect_report(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is `extended` is `slow`, too."""
+    for item in items:
+        if item.get_closest_marker("extended"):
+            item.add_marker("slow")
+
+
 def optional(config: pytest.Config) -> set[str]:
     """The modules of the packages that only extras need."""
     project = tomllib.loads((config.rootpath / "pyproject.toml").read_text("utf-8"))["project"]

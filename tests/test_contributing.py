@@ -89,7 +89,6 @@ def test_a_change_touches_as_many_files_as_the_table_says(changed) -> None:
     assert {*CHANGES.values()} == {path.stem for path in TRIALS.iterdir()}
 
 
-@pytest.mark.slow
 @pytest.mark.extended
 def test_what_is_there_stays_green(changed) -> None:
     copy, _ = changed
@@ -98,7 +97,6 @@ def test_what_is_there_stays_green(changed) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_what_the_page_says_of_them_is_so(changed) -> None:
     copy, _ = changed
     asked = ["ask", "sample_videos/move.mp4", "What does the blue star do?"]

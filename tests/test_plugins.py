@@ -233,7 +233,6 @@ def dycoke(*arguments: str, **environment: str) -> Outcome:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_plug_in_of_the_environment_is_warned_of_once(tmp_path: Path) -> None:
     file = str(tmp_path / "gone.py")
     run = dycoke("methods", "none", DYCOKE_PLUGINS=file)

@@ -43,7 +43,6 @@ def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_types_of_the_pieces_are_known(tmp_path: Path) -> None:
     """By pyright's strict mode. What transformers exports has types that are partly unknown."""
     pytest.importorskip("pyright", reason="the extra dev has pyright")

@@ -15,7 +15,6 @@ from tests.soaking.serving import soak_server
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
 @pytest.mark.parametrize("name", ["batch", "caption", "eval", "pull"])
 def test_what_is_killed_leaves_what_an_undisturbed_run_leaves(name: str, tmp_path: Path) -> None:
@@ -34,7 +33,6 @@ def test_a_program_that_the_page_names_starts(module: str) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_worst_bodies_change_no_answer_and_take_little_memory(tmp_path: Path) -> None:
     """`python -m tests.soak` also checks the time of `/health`, which a busy machine can't keep."""
     figures = soak_server(tmp_path, seconds=15, clients=4, waiting=300)

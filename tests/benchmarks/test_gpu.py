@@ -71,7 +71,6 @@ def texts(plan: Plan) -> list[str]:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
     plan: Plan, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +92,6 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "summary"),
     [("assert False", "0 passed, 1 failed, 0 skipped"), ("pytest.skip('no')", "0 passed, 0 f")],
@@ -179,7 +177,6 @@ if __name__ == "__main__":
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_it_needs_no_package_that_transformers_does_without(plan: Plan) -> None:
     """Neither the decoder nor what the command line is made of is on a machine with a GPU."""
     (plan.pages / "sitecustomize.py").write_text(ABSENCE, encoding="utf-8")

@@ -35,7 +35,6 @@ def test_every_method_is_in_the_table_at_every_budget() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_what_is_best_on_validation_is_chosen(tmp_path: Path) -> None:
     raw = read_answers(DATA / "tokens-64" / "choice.jsonl.xz")
     assert chosen(tmp_path, "tokens-64") == {}

@@ -46,7 +46,6 @@ def texts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", methods_listed())
 @pytest.mark.extended
-@pytest.mark.slow
 def test_tables_are_made_of_the_answers(name: str, texts: Mapping[str, str]) -> None:
     assert csv_files(texts[name], name) == kept_files(name), f"`make tables` writes {name} anew"
 
@@ -61,7 +60,6 @@ def test_figures_in_sentences_are_those_of_a_table(page: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_bundled_model_is_said_to_answer_what_it_answered(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -85,7 +83,6 @@ def test_the_bundled_model_is_said_to_answer_what_it_answered(
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_what_dycoke_plus_leads_by_holm(models: Mapping[str, Mapping[str, Any]]) -> None:
     def led(table: str, retain: float) -> dict[str, bool]:
         document = models["tokens-64"][table]
@@ -161,7 +158,6 @@ def clustered(values: Sequence[float], videos: Sequence[str]) -> float:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_errors_of_the_mean_of_three_trainings() -> None:
     """Clustered by video, of the models' mean change for each question."""
     changes: dict[str, dict[tuple[str, str], float]] = {}

@@ -104,7 +104,6 @@ PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("locale", [PLAIN, {"LC_ALL": "xx_YY.koi8"}], ids=["C", "unknown"])
 def test_a_name_with_accents_in_another_locale(locale: dict[str, str], tmp_path: Path) -> None:
     path = shutil.copy(CLIP, tmp_path / "été ★.mp4")

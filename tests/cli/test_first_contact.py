@@ -143,7 +143,6 @@ def test_an_estimate_on_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
     """Its config.json alone is fetched, in one process; a second one needs no hub."""
     config = json.dumps(published("qwen2.5-vl-3b").config).encode()

@@ -26,7 +26,6 @@ PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -132,7 +131,6 @@ def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_several_questions_and_a_conversation() -> None:
     """The second prompt is longer, and of the video no more is read."""
     run = run_here(*LITTLE, "--method", "none", "-q", "How many objects are there?", "--follow-up")

@@ -79,7 +79,6 @@ def test_what_windows_cannot_do_is_refused(command: str, flags: list[str], error
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_eval_asks_each_row_of_the_windows_that_it_keeps(samples: None, tmp_path: Path) -> None:
     flags = ("--split", "validation", "--limit", "2", *LONG, "--json", "--out", tmp_path)
     methods = ("--methods", "none,dycoke-plus,no-video")

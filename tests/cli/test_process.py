@@ -62,7 +62,6 @@ def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
     code, seen, _ = run_in_terminal(SLOW, *ASK, "--compare", environment={})
     assert code == 0
@@ -99,7 +98,6 @@ def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[s
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_no_color_is_kept() -> None:
     _, seen, _ = run_in_terminal(SLOW, *ASK, "--stats", environment={"NO_COLOR": "1"})
     assert not COLOUR.search(seen)

@@ -44,7 +44,6 @@ def in_shell(
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
 @pytest.mark.parametrize("block", blocks("sh", README))
 def test_shell_block(block: str) -> None:
@@ -54,7 +53,6 @@ def test_shell_block(block: str) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
 def test_cluster_block() -> None:
     """On a real cluster of two nodes, which --address auto finds."""
@@ -70,7 +68,6 @@ def test_cluster_block() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("block", [*blocks("python", README), "".join(blocks("python", ENGINE))])
 def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli import Sampling, load, read

@@ -76,7 +76,6 @@ def test_real_footage_is_answered(name: str) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_demo_in_a_terminal() -> None:
     code, seen, _ = run_in_terminal(REAL, "demo", environment={})
     assert code == 0

@@ -101,7 +101,6 @@ def documents(*arguments: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_batch_finds_those_of_each_video(video: Path, tmp_path: Path) -> None:
     """One has a file, one has none, and that of one is broken."""
     for name in ("none.mp4", "broken.mp4"):

@@ -117,7 +117,6 @@ def test_what_is_wrong_is_one_sentence(flags: list[str], sentence: str) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_probability_is_what_the_part_alone_is_answered_with() -> None:
     asked = (
         "ask",

@@ -15,7 +15,6 @@ LEAST_EVENTS_IN_ORDER = 0.9
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_most_answers_are_right():
     loaded = load("mini", device="cpu")
     method = DyCoke(**loaded.info.defaults)

@@ -137,7 +137,6 @@ OUTSIDE = set(UNLISTED_MAKERS) - {"nemotron_h_omni"}
 
 @newest
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(OUTSIDE))
 def test_of_an_unlisted_family_each_option_is_as_if_it_was_generated(family: str) -> None:
     check_forced(unlisted(family))

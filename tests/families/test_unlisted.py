@@ -64,7 +64,6 @@ def test_the_matrix_has_each_family_that_transformers_has() -> None:
     assert {kind(name) for name in (*MAKERS, *UNLISTED_MAKERS)} == shown_videos
 
 
-@pytest.mark.slow
 def test_the_pages_say_what_is_found() -> None:
     expected = table({name: found(name, torch.float32)[2] for name in UNLISTED_MAKERS})
     page = PAGE.read_text(encoding="utf-8")
@@ -143,11 +142,7 @@ def test_a_method_is_refused_in_one_sentence(family) -> None:
     ("family", "method"),
     [
         *product((family for family in FOUND if family not in MERGING_ONLY), METHODS),
-        *(
-            pytest.param(family, "ttm", marks=pytest.mark.slow)
-            for family in FOUND
-            if family in MERGING_ONLY
-        ),
+        *((family, "ttm") for family in FOUND if family in MERGING_ONLY),
     ],
 )
 def test_a_method_gives_what_the_reference_gives(family, method) -> None:

@@ -24,7 +24,7 @@ from tests.cli.harness import ROOT
 from tests.families.sessions import bundled
 from tests.inspect.test_page import HOSTILE
 
-pytestmark = [pytest.mark.extended, pytest.mark.slow]
+pytestmark = pytest.mark.extended
 
 
 # Texts that want to be something else: markup, a script, an address, an attribute, a placeholder.

@@ -60,7 +60,6 @@ def check_pulled(cache: Path, repo: Repo) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_model_from_its_download_on(name: str, tmp_path: Path) -> None:
     # Both ways in which the hub's storage sends a file.

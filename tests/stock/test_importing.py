@@ -37,7 +37,6 @@ def test_what_was_imported_is_never_looked_through_again() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
     """Triton's bindings count what nobody has collected, and say so on stderr."""
     code = (

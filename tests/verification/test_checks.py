@@ -54,7 +54,6 @@ def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
 
 @newest
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FOUND)
 def test_so_do_those_whose_layout_is_found(family, monkeypatch) -> None:
     monkeypatch.setattr(checking, "NEW_TOKENS", 4)
@@ -102,7 +101,6 @@ def test_a_layout_that_is_wrong_is_found(family, monkeypatch) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_stock_model_in_float32_is_within_its_tolerance() -> None:
     for step in islice(checks(session_of("llava_onevision", dtype=torch.float32)), 3):
         for figures in step.figures["questions"]:

@@ -97,7 +97,6 @@ def children(pid: int) -> set[int]:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_ends_the_decoders(number: int) -> None:

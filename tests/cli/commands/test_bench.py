@@ -149,7 +149,6 @@ def test_what_fails_in_a_run_leaves_an_error_object(fake: Fake) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_bundled_model_with_two_methods_and_the_controls() -> None:
     flags = ("--methods", "none,dycoke,no-video", "--runs", "2", "--frames", "16", "--json")
     question = "What happens?"

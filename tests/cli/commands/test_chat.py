@@ -158,7 +158,6 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_command_of_the_page() -> None:
     run = run_process(REAL, *PAGE.command, stdin=PAGE.stdin.encode())
     assert (run.code, run.out, run.err) == (0, PAGE.answers, "")

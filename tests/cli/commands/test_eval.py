@@ -155,7 +155,6 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [("--batch-size", "4"), ("--cache",)])
 def test_asked_together_or_from_the_cache_answers_are_the_same(
     tmp_path: Path, more: tuple[str, ...]

@@ -121,7 +121,6 @@ def test_a_part_that_is_not_there_fails_its_question_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> None:
     """With the bundled model and fewer frames; all else is the preset's."""
     given = ("--preset", "table-1-7b", "--model", "mini", "--frames", "8", "--device", "cpu")

@@ -77,7 +77,6 @@ COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sample_videos").symlink_to(ROOT / "sample_videos")

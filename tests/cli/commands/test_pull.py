@@ -101,7 +101,6 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path: Path) -> None:
     mine = hub.repos["me/mine"]
     assert models(hub, tmp_path, PULL)[0].code == 0
@@ -121,7 +120,6 @@ def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     # The hub client counts what has come in pieces of 10 MiB.
     weights = bytes(24_000_000)
@@ -136,7 +134,6 @@ def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path)
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_finished_files_are_not_fetched_again(
     hub: Hub, tmp_path: Path, number: signal.Signals
@@ -171,7 +168,6 @@ def test_finished_files_are_not_fetched_again(
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_files_behind_a_redirect_and_a_login(hub: Hub, tmp_path: Path) -> None:
     """Large files are elsewhere, where no login is sent; a hub that is busy is asked again."""
     mine = hub.repos["me/mine"]
@@ -221,7 +217,6 @@ def estimated(names: Sequence[str]) -> list[list[str]]:
     return [["ask", str(CLIP), "--estimate", "--model", f"ill/{name}"] for name in names]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "commands",
     # An estimate imports torch first.
@@ -266,7 +261,6 @@ def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) 
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_commit_can_be_pulled(hub: Hub, tmp_path: Path) -> None:
     run, shown = models(hub, tmp_path, [*PULL, "--revision", COMMIT], INFO)
     assert (run.code, run.out) == (0, f"{COMMIT}\n")
@@ -308,7 +302,6 @@ def sent_by_xet(hub: Hub) -> int:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_what_comes_by_xet_is_kept_and_found(xet_hub: Hub, tmp_path: Path) -> None:
     pulled, again, shown = models(xet_hub, tmp_path, PULL, PULL, INFO)
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{COMMIT}\n", "")
@@ -334,7 +327,6 @@ def test_an_environment_without_the_package_for_xet(xet_hub: Hub, tmp_path: Path
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_xet_that_refuses(xet_hub: Hub, tmp_path: Path) -> None:
     xet_hub.repos["me/mine"].passing = [403]
     refused, again = models(xet_hub, tmp_path, PULL, PULL)

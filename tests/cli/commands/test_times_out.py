@@ -195,7 +195,6 @@ TIMES, FFMPEG = (
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sample_videos").symlink_to(ROOT / "sample_videos")

@@ -64,7 +64,6 @@ def test_the_table_of_the_page() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = blocks("python", PAGE)
     exec(block, {})
@@ -72,7 +71,6 @@ def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @NEEDS_LIBRARY
 def test_the_forms_of_the_page() -> None:
     [schema] = blocks("json", PAGE)
@@ -88,7 +86,6 @@ def test_the_forms_of_the_page() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @NEEDS_LIBRARY
 def test_the_forms_in_python(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = blocks("python form", PAGE)
@@ -104,7 +101,6 @@ def test_the_windows_of_the_page() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_ranges_of_the_page() -> None:
     [run] = (run_here(*command) for command in typed("when"))
     [_, shown] = blocks("text", PAGE)

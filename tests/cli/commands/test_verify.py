@@ -15,7 +15,6 @@ from tests.cli.harness import run_here
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_bundled_model_is_verified() -> None:
     run = run_here("verify", "mini", "--dtype", "float32", "--json")
     assert run.code == 0
@@ -28,7 +27,6 @@ def test_the_bundled_model_is_verified() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     arrange = Slots.arrange
 

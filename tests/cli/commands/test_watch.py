@@ -312,7 +312,6 @@ def write_large(path: Path, frames: int) -> Path:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_memory_of_two_hundred_windows(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,6 @@ IN_DTYPES = [
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize("options", IN_DTYPES)
 def test_an_answer_of_half_a_billion_weights(options: dict[str, Any]) -> None:

@@ -350,7 +350,6 @@ def test_progress_grows_over_the_stages() -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_over_stdin_and_stdout(tmp_path: Path) -> None:
     """The command of the page, and the answer that `dycoke ask` has."""
     [command], [settings] = blocks("sh mcp", PAGE), blocks("json mcp", PAGE)
