@@ -28,6 +28,7 @@ from dycoke_cli.answer.answer import (
     OneVideo,
     ReportedFrames,
     ReportedModel,
+    Scoring,
     Seconds,
     Tokens,
 )
@@ -309,6 +310,30 @@ class FakeSession:
             ),
             warnings=tuple(warnings),
         )
+
+
+SHOWN_S = (1.5, 2.25)
+
+
+def know(patch: pytest.MonkeyPatch) -> None:
+    """Say yes to a question about blue where the part of the video overlaps with `SHOWN_S`."""
+    from tests.documents import example
+
+    answered = FakeSession.answered
+
+    def answer(session: FakeSession, question: str, *given: Any) -> Answer:
+        start_s, end_s = session.clips[0].part_s or (0.0, DURATION_S)
+        yes = 0.875 if start_s < SHOWN_S[1] and end_s > SHOWN_S[0] and "blue" in question else 0.125
+        return replace(
+            answered(session, question, *given),
+            seconds=example(Seconds, load=2.0, video_decode=0.25, total=1.0),
+            choice="yes" if yes > 0.5 else "no",
+            probabilities={"yes": yes, "no": 1 - yes},
+            margin=0.75,
+            scoring=example(Scoring, mass=0.25 if "unclear" in question else 0.75),
+        )
+
+    patch.setattr(FakeSession, "answered", answer)
 
 
 class _Decoder:

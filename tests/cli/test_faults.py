@@ -24,15 +24,10 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video import files
-from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, FAKE, behind, run_here, run_process
-from tests.runs.pretended import Pretended
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
-
-
-@pytest.fixture(autouse=True)
-def _pretend(fake: Fake, engine: Pretended) -> None: ...
+pytestmark = pytest.mark.usefixtures("fake", "engine")
 
 
 @contextmanager

@@ -19,65 +19,50 @@ from tests.hub import Hub, Repo
 
 # A folder with a model of that family.
 MOLMO2 = "molmo2"
+OFFLINE = "isn't on this machine and the hub can't be reached"
 
 # Each ends without torch, and with this sentence.
 WRONG = [
     (["ask", "nofile.mp4", "What?"], 3, "nofile.mp4 doesn't exist"),
-    (["ask", str(CLIP), "What?", "--merge-ratio", "70"], 2, "did you mean 0.7?"),
-    ([str(CLIP.parent), "What?"], 2, "is a folder: `dycoke batch"),
-    (["ask", str(CLIP.parent / "*.mp4"), "What?"], 2, "is a pattern: `dycoke batch"),
-    (["ask", str(CLIP), str(CLIP), "What is it?"], 2, "mini is shown one video at a time"),
-    (
-        ["ask", "--model", "qwen2.5-vl-3b", str(CLIP), "-", "What is it?", "--estimate"],
-        2,
-        "one video",
-    ),
+    (["ask", CLIP, "What?", "--merge-ratio", "70"], 2, "did you mean 0.7?"),
+    ([CLIP.parent, "What?"], 2, "is a folder: `dycoke batch"),
+    (["ask", CLIP.parent / "*.mp4", "What?"], 2, "is a pattern: `dycoke batch"),
+    (["ask", CLIP, CLIP, "What is it?"], 2, "mini is shown one video at a time"),
+    (["ask", "--model", "qwen2.5-vl-3b", CLIP, "-", "What is it?", "--estimate"], 2, "one video"),
     (["ask", "What is it?"], 2, "no video"),
-    (["ask", str(CLIP)], 2, "no question"),
-    (["ask", str(CLIP), "Who is it?", "What is it?"], 2, "ask several questions with -q"),
-    (["ask", "What", str(CLIP), "is", "it"], 2, "put it in quotes"),
+    (["ask", CLIP], 2, "no question"),
+    (["ask", CLIP, "Who is it?", "What is it?"], 2, "ask several questions with -q"),
+    (["ask", "What", CLIP, "is", "it"], 2, "put it in quotes"),
     (["https://example.org/clip.mp4", "What?"], 3, "download it first"),
     (["ask", __file__, "What?"], 3, "is a text file, not a video"),
-    (["akk", str(CLIP), "What?"], 2, "did you mean `dycoke ask`?"),
-    (["ask", str(CLIP), "What?", "--temperature", "-1"], 2, "--temperature must be 0 or more"),
-    (["ask", str(CLIP), "What?", "--model", "minni"], 4, "did you mean mini?"),
-    (["ask", str(CLIP), "What?", "--method", "dycok"], 2, "did you mean dycoke?"),
-    (["ask", str(CLIP), "What?", "--prune-layer", "99"], 2, "--prune-layer must be from 1 to 9"),
-    (
-        ["ask", str(CLIP), "What?", "--model", "llava-onevision-0.5b"],
-        4,
-        "isn't on this machine and the hub can't be reached",
-    ),
+    (["akk", CLIP, "What?"], 2, "did you mean `dycoke ask`?"),
+    (["ask", CLIP, "What?", "--temperature", "-1"], 2, "--temperature must be 0 or more"),
+    (["ask", CLIP, "What?", "--model", "minni"], 4, "did you mean mini?"),
+    (["ask", CLIP, "What?", "--method", "dycok"], 2, "did you mean dycoke?"),
+    (["ask", CLIP, "What?", "--prune-layer", "99"], 2, "--prune-layer must be from 1 to 9"),
+    (["ask", CLIP, "What?", "--model", "llava-onevision-0.5b"], 4, OFFLINE),
     (["batch", "nofolder", "What?"], 2, "nofolder doesn't exist"),
     (["eval", "shapez"], 2, "did you mean shapes?"),
-    (["bench", str(CLIP), "--methods", "dycok"], 2, "did you mean dycoke?"),
-    (["bench", str(CLIP), "--methods", "kv:prune_layer=99"], 2, "prune_layer must be from 1 to 9"),
+    (["bench", CLIP, "--methods", "dycok"], 2, "did you mean dycoke?"),
+    (["bench", CLIP, "--methods", "kv:prune_layer=99"], 2, "prune_layer must be from 1 to 9"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
-    (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
-    (["ask", str(CLIP), "--estimate", "--device", "gpu"], 2, "--device must be auto, cpu, cuda"),
+    (["ask", CLIP, "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
+    (["ask", CLIP, "--estimate", "--device", "gpu"], 2, "--device must be auto, cpu, cuda"),
+    (["ask", CLIP, "--estimate", "--model", "qwen3-vl-32b"], 4, OFFLINE),
     (
-        ["ask", str(CLIP), "--estimate", "--model", "qwen3-vl-32b"],
-        4,
-        "isn't on this machine and the hub can't be reached",
-    ),
-    (
-        ["ask", str(CLIP), "--estimate", "--model", "qwen2.5-vl-7b", "--method", "visionzip"],
+        ["ask", CLIP, "--estimate", "--model", "qwen2.5-vl-7b", "--method", "visionzip"],
         2,
         "needs the vision encoder's attention",
     ),
     (
-        ["ask", str(CLIP), "What?", "--merge-stage", "vision", "--model", MOLMO2],
+        ["ask", CLIP, "What?", "--merge-stage", "vision", "--model", MOLMO2],
         2,
         "--merge-stage vision isn't supported for the family 'molmo2'",
     ),
 ]
 RIGHT = [
-    ["probe", str(CLIP)],
-    ["models", "info", "qwen2.5-vl-7b"],
-    ["models"],
-    ["methods"],
-    ["help"],
-    ["help", "ask"],
+    *(["probe", CLIP], ["models", "info", "qwen2.5-vl-7b"], ["models"], ["methods"]),
+    *(["help"], ["help", "ask"]),
 ]
 
 
@@ -99,7 +84,7 @@ def test_what_is_known_without_a_model_costs_no_import_of_torch(tmp_path: Path) 
     (molmo2 / "config.json").write_text('{"model_type": "molmo2"}')
     (molmo2 / "model.safetensors").write_text("")
     told = [*WRONG, *((words, 0, "") for words in RIGHT)]
-    there = [[str(molmo2) if word == MOLMO2 else word for word in words] for words, *_ in told]
+    there = [[str(molmo2 if word == MOLMO2 else word) for word in words] for words, *_ in told]
     program = [sys.executable, "-c", PROGRAM, json.dumps(there)]
     path = os.pathsep.join((str(ROOT), *sys.path))
     done = run_process(program, HF_HUB_OFFLINE="1", PYTHONPATH=path)

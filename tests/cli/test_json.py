@@ -8,9 +8,7 @@ from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 
-
-@pytest.fixture(autouse=True)
-def _pretend(fake: Fake) -> None: ...
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def test_stderr_has_nothing_but_the_note() -> None:

@@ -13,9 +13,7 @@ from dycoke_cli.errors import OutputError, VideoError
 from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 
-
-@pytest.fixture(autouse=True)
-def _pretend(fake: Fake) -> None: ...
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def test_what_was_streamed_before_a_failure_stays(fake: Fake) -> None:

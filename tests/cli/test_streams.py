@@ -13,10 +13,7 @@ from tests.cli.harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
 NOTE = "Using the bundled demo model"
-
-
-@pytest.fixture(autouse=True)
-def _pretend(fake: Fake) -> None: ...
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def test_panel_says_what_was_left_out() -> None:

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from dycoke_cli.answer.answer import Answer, Scoring, Seconds
 from dycoke_cli.runs.parts import as_question
-from tests.cli.fake_engine import Fake, FakeSession
+from tests.cli.fake_engine import SHOWN_S, Fake, know
 from tests.cli.harness import CLIP, run_here
-from tests.documents import example, valid
+from tests.documents import valid
 
-TRUE = (1.5, 2.25)  # of the four seconds of move.mp4
 FLAGS = ("--when", "--every", "1", "--frames", "2")
 
 
 @pytest.fixture
 def knowing(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Sessions that say yes where their part of the video overlaps with `TRUE`."""
-
-    def answered(self: FakeSession, question: str, *_: Any) -> Answer:
-        start_s, end_s = self.clip.part_s or (0.0, 4.0)
-        yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
-        seconds = example(Seconds, load=2.0, video_decode=0.25, total=1.0)
-        return replace(
-            example(Answer, question=question, seconds=seconds, method={"name": "none"}),
-            choice="yes" if yes > 0.5 else "no",
-            probabilities={"yes": yes, "no": 1 - yes},
-            margin=0.75,
-            scoring=example(Scoring, mass=0.25 if "unclear" in question else 0.75),
-        )
-
-    monkeypatch.setattr(FakeSession, "answered", answered)
+    know(monkeypatch)
     return fake
 
 
@@ -58,10 +41,7 @@ def test_the_object_has_the_ranges_and_what_all_parts_took(knowing: Fake) -> Non
     run = run_here("ask", CLIP, "-q", "A blue star", "-q", "A red one", *FLAGS, "--json")
     found, missed = (valid(one, "answer", "answer") for one in run.objects)
     [one] = found["when"]
-    assert (one["start"], one["end"]) == (
-        pytest.approx(1.5, abs=0.04),
-        pytest.approx(2.25, abs=0.04),
-    )
+    assert [one["start"], one["end"]] == pytest.approx(SHOWN_S, abs=0.04)
     assert (one["inside"], one["outside"]) == (0.875, 0.125)
     assert (found["question"], found["answer"]) == ("A blue star", "0:01.5-0:02.25")
     assert (missed["when"], missed["answer"], missed["choice"]) == ([], "not found", "no")
@@ -118,17 +98,10 @@ def test_what_is_wrong_is_one_sentence(flags: list[str], sentence: str) -> None:
 
 @pytest.mark.extended
 def test_a_probability_is_what_the_part_alone_is_answered_with() -> None:
-    asked = (
-        "ask",
-        "sample_videos/vanish.mp4",
-        "Is there a purple cross?",
-        "--json",
-        "--device",
-        "cpu",
-    )
-    [*found] = run_here(*asked, "--when").object["when"]
+    asked = ("ask", CLIP.with_name("vanish.mp4"), "Is there a purple cross?", "--device", "cpu")
+    [*found] = run_here(*asked, "--when", "--json").object["when"]
     assert found
     for one in found:
         part = ("--start", str(one["start"]), "--end", str(one["end"]))
-        alone = run_here(*asked, "--yes-no", *part).object
+        alone = run_here(*asked, "--yes-no", *part, "--json").object
         assert alone["probabilities"]["yes"] == pytest.approx(one["inside"], abs=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,13 @@ from dycoke_cli.engine.grammar_mask import GrammarMask
 from dycoke_cli.stock.forward import before_forward
 
 
-def in_another_thread(work):
-    result = []
-    thread = threading.Thread(target=lambda: result.append(work()))
-    thread.start()
-    thread.join()
-    return result[0]  # an error in the thread left it empty
-
-
 def test_another_thread_in_the_middle_of_the_registration():
     # What torch does between adding the hook and noting that it takes keyword arguments.
     module = torch.nn.Identity()
     before_forward(module, lambda module, args, kwargs: ((args[0] + 1,), kwargs))
     module._forward_pre_hooks_with_kwargs.clear()
-    assert in_another_thread(lambda: module(1)) == 1
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(module, 1).result() == 1
 
 
 class Allowing:

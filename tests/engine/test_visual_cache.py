@@ -54,15 +54,6 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
     assert cache.get("other", CPU) is None
 
 
-def put_and_damage(tmp_path, damage) -> VisualCache:
-    """Two videos; the file of one is damaged by a function of its path."""
-    cache = VisualCache(files(tmp_path))
-    cache.put("k", Encoded(torch.randn(5, 8), (torch.randn(5, 8),)))
-    cache.put("l", Encoded(torch.randn(5, 8), (torch.randn(5, 8),)))
-    damage(tmp_path / "k.safetensors")
-    return cache
-
-
 def write(path, tensors, **about: str) -> None:
     save_file(tensors, path, about or None)
 
@@ -117,7 +108,10 @@ def pipe(path) -> None:
 def test_a_file_that_is_not_what_was_written_is_no_video(tmp_path, damage) -> None:
     if "chown" in damage.__code__.co_names and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    cache = put_and_damage(tmp_path, damage)
+    cache = VisualCache(files(tmp_path))
+    for key in "kl":
+        cache.put(key, Encoded(torch.randn(5, 8), (torch.randn(5, 8),)))
+    damage(tmp_path / "k.safetensors")
     assert cache.get("k", CPU) is None
     assert cache.get("l", CPU) is not None
     if damage is not folder:

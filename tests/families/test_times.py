@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from dycoke_cli.models.prompts.stock_prompt import make_prompt, show
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
-from tests.families.tiny import UNLISTED_MAKERS, make
+from tests.families.tiny import make
 from tests.video.clips import write_pictures
 
 FRAMES, RATE = 300, 5
@@ -57,15 +55,6 @@ def clips(minute: Path) -> list[Clip]:
     return [read(str(minute), sampling) for sampling in SAMPLINGS]
 
 
-def seconds_of(clip: Clip) -> list[float]:
-    """When the frames that were read are shown, by their numbers."""
-    return [_number(frame) / RATE for frame in clip.frames]
-
-
-def each(seconds: list[float]) -> list[float]:
-    return seconds
-
-
 def pairs(seconds: list[float]) -> list[float]:
     """Of the frames merged in pairs: the mean of both."""
     return [sum(seconds[i : i + 2]) / 2 for i in range(0, len(seconds), 2)]
@@ -73,10 +62,6 @@ def pairs(seconds: list[float]) -> list[float]:
 
 def firsts(seconds: list[float]) -> list[float]:
     return seconds[::2]
-
-
-def plain(text: str) -> float:
-    return float(text)
 
 
 def fours(seconds: list[float]) -> list[float]:
@@ -95,23 +80,23 @@ def clock(text: str) -> float:
 WRITTEN: dict[str, tuple[str, Callable, Callable, float]] = {
     **dict.fromkeys(
         ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "cosmos3_omni", "cohere_compass"),
-        (r"<([\d.]+) seconds>", pairs, plain, 0.051),
+        (r"<([\d.]+) seconds>", pairs, float, 0.051),
     ),
-    "cosmos3_edge": (r"<([\d.]+) seconds>", each, plain, 0.051),
-    **dict.fromkeys(("gemma4", "gemma4_unified"), (r"(\d\d:\d\d) ", each, clock, 1.0)),
-    "molmo2": (r"([\d.]+) <frame_start>", each, plain, 0.051),
-    **dict.fromkeys(("glm4v", "glm4v_moe"), (r"image\|>(\d+)", firsts, plain, 1.0)),
-    "glm46v": (r"image\|>([\d.]+) seconds", firsts, plain, 0.051),
-    "video_llama_3": (r"Time ([\d.]+)s:", each, plain, 0.051),
-    "smolvlm": (r"Frame from (\d\d:\d\d):", each, clock, 1.0),
+    "cosmos3_edge": (r"<([\d.]+) seconds>", list, float, 0.051),
+    **dict.fromkeys(("gemma4", "gemma4_unified"), (r"(\d\d:\d\d) ", list, clock, 1.0)),
+    "molmo2": (r"([\d.]+) <frame_start>", list, float, 0.051),
+    **dict.fromkeys(("glm4v", "glm4v_moe"), (r"image\|>(\d+)", firsts, float, 1.0)),
+    "glm46v": (r"image\|>([\d.]+) seconds", firsts, float, 0.051),
+    "video_llama_3": (r"Time ([\d.]+)s:", list, float, 0.051),
+    "smolvlm": (r"Frame from (\d\d:\d\d):", list, clock, 1.0),
 }
 UNLISTED_WRITTEN: dict[str, tuple[str, Callable, Callable, float]] = {
-    **dict.fromkeys(("qwen4_exp", "lfm3_vl"), (r"<([\d.]+) seconds>", pairs, plain, 0.051)),
-    "minimax_m3_vl": (r"([\d.]+) seconds", firsts, plain, 0.051),
-    "nemotron_h_omni": (r"sampled at ([\d.]+) seconds", each, plain, 0.051),
+    **dict.fromkeys(("qwen4_exp", "lfm3_vl"), (r"<([\d.]+) seconds>", pairs, float, 0.051)),
+    "minimax_m3_vl": (r"([\d.]+) seconds", firsts, float, 0.051),
+    "nemotron_h_omni": (r"sampled at ([\d.]+) seconds", list, float, 0.051),
     "kimi_k25": (r"(\d\d:\d\d:\d\d\.\d+)<\|media_begin", fours, clock, 0.051),
-    **dict.fromkeys(("muse_spark", "muse_glimmer"), (r"Time: ([\d.]+)s", firsts, plain, 0.051)),
-    **dict.fromkeys(("glm5_next", "glmga"), (r"([\d.]+) seconds", firsts, plain, 0.051)),
+    **dict.fromkeys(("muse_spark", "muse_glimmer"), (r"Time: ([\d.]+)s", firsts, float, 0.051)),
+    **dict.fromkeys(("glm5_next", "glmga"), (r"([\d.]+) seconds", firsts, float, 0.051)),
 }
 SAMPLINGS = [
     Sampling(frames=2),
@@ -121,17 +106,11 @@ SAMPLINGS = [
 ]
 
 
-@cache
-def _unlisted(family: str) -> tuple[Any, Any]:
-    return UNLISTED_MAKERS[family]()
-
-
 def expanded(family: str, clip: Clip) -> str:
     """What stands for the video in the prompt; the whole prompt, of families outside the table."""
+    model, processor = make(family)
     if family in FAMILIES:
-        model, processor = make(family)
         return make_prompt(processor, FAMILIES[family], model.config, clip).expanded
-    model, processor = _unlisted(family)
     prompt = show(processor, UNLISTED, model.config, clip)
     return processor.tokenizer.decode(prompt.input_ids("")[0])
 
@@ -140,7 +119,7 @@ def expanded(family: str, clip: Clip) -> str:
 def test_times_are_those_of_the_files_frames(family: str, clips: list[Clip]) -> None:
     pattern, of_frames, value, rounding = (WRITTEN | UNLISTED_WRITTEN)[family]
     for clip in clips:
-        wanted = of_frames(seconds_of(clip))
+        wanted = of_frames([_number(frame) / RATE for frame in clip.frames])
         said = [value(text) for text in re.findall(pattern, expanded(family, clip))]
         assert said == pytest.approx(wanted, abs=rounding)
         assert len(said) == len(wanted)

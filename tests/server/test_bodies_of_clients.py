@@ -34,32 +34,23 @@ def picture() -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": PICTURE}}
 
 
-def webui(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A turn of Open WebUI's chat."""
-    return {
-        "stream": True,
-        "model": "mini",
-        "messages": [*messages],
-        "stream_options": {"include_usage": True},
-        **more,
-    }
-
-
 def user(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"role": "user", "content": [*parts]}
 
 
 def test_a_chat_of_open_webui() -> None:
     """A system prompt, pictures in an earlier turn, and the parameters that its page has."""
-    body = webui(
+    messages = [
         {"role": "system", "content": "Be brief."},
         user(text("What is it?"), picture(), picture()),
         {"role": "assistant", "content": "A star."},
         {"role": "user", "content": "What colour?"},
+    ]
+    request = read(
+        messages, stream=True, model="mini", stream_options={"include_usage": True},
         temperature=0.7, top_p=0.9, max_tokens=64, seed=3, stop=["\n\n"], top_k=40, min_p=0.1,
         repetition_penalty=1.1, frequency_penalty=0.0, presence_penalty=0.0,
     )  # fmt: skip
-    request = read(**body)
     assert request.history == (("Be brief.\n\nWhat is it?", "A star."),)
     assert request.question == "What colour?"
     [video] = request.videos
@@ -89,13 +80,8 @@ def test_responses_of_open_webui() -> None:
     assert request.request.generation.max_tokens == 64
 
 
-def lmms_eval(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "messages": [user(*parts)],
-        "model": "mini",
-        "max_tokens": 1024,
-        "temperature": 0,
-    } | more
+def lmms_eval(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [user(*parts)], "model": "mini", "max_tokens": 1024, "temperature": 0}
 
 
 @pytest.mark.parametrize(
@@ -108,10 +94,8 @@ def test_the_frames_of_lmms_eval_are_one_video(parts: list[dict[str, Any]]) -> N
     [video] = request.videos
     assert len(video.pictures) == 3
     assert request.question == "Which?"
-    assert (request.request.generation.max_tokens, request.request.generation.temperature) == (
-        1024,
-        0,
-    )
+    options = request.request.generation
+    assert (options.max_tokens, options.temperature) == (1024, 0)
 
 
 def test_frames_with_their_times_are_one_video() -> None:
@@ -126,12 +110,8 @@ def test_frames_with_their_times_are_one_video() -> None:
 JPEGS = [b"\xff\xd8\xff" + bytes([number]) * 59 + b"\xfb\xef" for number in range(3)]
 ASKED = "What does the blue star do?"
 IGNORED = {
-    "store": True,
-    "keep_alive": "5m",
-    "verbosity": "low",
-    "cache_prompt": True,
-    "user": "garage",
-    "num_ctx": 4096,
+    **{"store": True, "keep_alive": "5m", "verbosity": "low"},
+    **{"cache_prompt": True, "user": "garage", "num_ctx": 4096},
 }
 
 
@@ -285,12 +265,7 @@ def test_forms_of_an_answer_as_other_servers_take_them(kind: str, form: Any, bod
 
 
 def test_texts_that_are_no_labels_divide_pictures() -> None:
-    for between in (
-        "Then?",
-        "Is it 3?",
-        "and after 5 minutes of rain the garden was like this",
-        "b",
-    ):
+    for between in ("Then?", "Is it 3?", "and after 5 minutes of rain it was like this", "b"):
         parts = [text(between), shown(JPEGS[0]), text(between), shown(JPEGS[1])]
         request = read(messages=[user(*parts, text(ASKED))])
         assert len(request.videos) == 2

@@ -82,15 +82,7 @@ def test_the_openai_client(server: Running) -> None:
             create = client.chat.completions.create
             return create(model="mini", messages=[message], extra_body=extra, **keys)
 
-        usual = {
-            "n": 1,
-            "stop": None,
-            "top_p": 1,
-            "tool_choice": "none",
-            "user": "x",
-            "store": False,
-        }
-        plain = ask({}, **usual)
+        plain = ask({}, n=1, stop=None, top_p=1, tool_choice="none", user="x", store=False)
         assert plain.choices[0].message.content == "What? "
         assert plain.usage.dycoke["method"]["name"] == "none"
         for spelling in ({"dycoke": {"method": "evs"}}, {"mm_processor_kwargs": {"dycoke": "evs"}}):

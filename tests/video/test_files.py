@@ -220,13 +220,6 @@ def test_any_name_is_read(
     assert clip.info.path.isprintable()
 
 
-def test_errors_escape_the_name(tmp_path: Path) -> None:
-    path = tmp_path / "a\nb\x1b[31m.mp4"
-    assert refused(path).endswith(
-        r"a\nb\x1b[31m.mp4 doesn't exist: check the spelling and the folder"
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

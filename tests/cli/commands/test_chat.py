@@ -97,20 +97,16 @@ def test_another_video(fake: Fake) -> None:
 
 def test_saved(fake: Fake, tmp_path: Path) -> None:
     lines = tmp_path / "chat.jsonl"
-    run = chat("What?", "Why?", f"/save {lines}", f"/save {lines}", "/save")
+    run = chat("What?", f"/save {tmp_path}/a.csv", "Why?", *[f"/save {lines}"] * 2, "/save")
     assert run.code == 1
+    assert "name a file that ends in .jsonl" in run.err
     assert "chat.jsonl can't be written (File exists)" in run.err
+    assert [*tmp_path.iterdir()] == [lines]
     objects = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [(one["schema"], one["question"]) for one in objects] == [
         (SCHEMA, "What?"),
         (SCHEMA, "Why?"),
     ]
-
-
-def test_a_suffix_that_is_not_saved(fake: Fake, tmp_path: Path) -> None:
-    run = chat("What?", f"/save {tmp_path}/chat.csv")
-    assert "name a file that ends in .jsonl" in run.err
-    assert [*tmp_path.iterdir()] == []
 
 
 def test_lines_that_are_no_question(fake: Fake) -> None:
@@ -134,10 +130,7 @@ def test_one_answer_that_fails(fake: Fake) -> None:
 def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
     code, terminal, _ = run_in_terminal(
         faking(pause_s=0.3),
-        "chat",
-        CLIP,
-        "--frames",
-        "2",
+        *("chat", CLIP, "--frames", "2"),
         interrupt_after=b"red",
         typed=b"What?\nWhy?\n/quit\n",
         environment={

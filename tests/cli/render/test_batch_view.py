@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -13,24 +14,15 @@ from dycoke_cli.runs.listener import RunCounts
 from dycoke_cli.video.sampling import format_time
 
 
-class Clock:
-    """Stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands still until it is told."""
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(batch_view, "time", clock)
     return clock
 
 
-def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_now_and_then(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     counts = RunCounts(questions=2400, skipped=200)
     with BatchView(quiet=False) as view:
         view.progress(counts)
@@ -57,7 +49,7 @@ def test_a_run_that_generated_no_token_yet_has_no_speed(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(("together", "shown"), [(1, 5), (4, 8)])
 def test_the_time_left_is_not_that_of_a_cold_start(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, together: int, shown: int
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, together: int, shown: int
 ) -> None:
     """The first results take two minutes, and all others 10 s for each question."""
     counts = RunCounts(questions=200)
@@ -75,7 +67,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
             assert line.endswith(f" {format_time(left_s)} left")
 
 
-def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_says_nothing(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     counts = RunCounts(questions=1)
     with BatchView(quiet=True) as view:
         view.stage("start")
@@ -122,7 +114,7 @@ def test_what_came_of_it(counts: RunCounts, sentence: str) -> None:
 
 @pytest.mark.parametrize("columns", [70, 80, 160])
 def test_the_live_view_fits_its_terminal(
-    columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    columns: int, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rich would cut off what is left of the time, or break the line."""
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=columns))

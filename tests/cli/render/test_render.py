@@ -166,13 +166,10 @@ def test_panel_of_another_method() -> None:
     assert "Decode attends to 54 % of them (50 % in pruned layers)" in text
 
 
-def test_panel_of_a_model_whose_reading_nobody_knows() -> None:
+def test_panel_without_what_was_not_measured() -> None:
     text = printed(panel(changed(bytes={"read_per_token": None})))
     assert "16.7 tokens/s " in text
     assert "B/s" not in text
-
-
-def test_panel_without_what_was_not_measured() -> None:
     answer = changed(bytes={"peak_working": None}, method={"kv_prune": False})
     text = printed(panel(replace(answer, tokens_per_second=None)))
     assert "peak" not in text

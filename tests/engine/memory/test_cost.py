@@ -341,18 +341,16 @@ def test_seconds_by_hand() -> None:
         assert found.seconds == pytest.approx(32 * frame / RATE + prefill + decode)
 
 
-def test_seconds_of_a_busy_machine_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_of_a_busy_machine_say_so_where_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How much a tower that merges computes depends on the video."""
+    assert cost("llava-onevision-0.5b", DyCoke(merge_stage="vision")).seconds is None
     monkeypatch.setattr("dycoke_cli.engine.memory.cost.is_overloaded", lambda: True)
     assert cost("llava-onevision-0.5b").warnings == (flops.BUSY,)
     monkeypatch.setattr(cost_model, "product_rate", lambda *_: None)
-    assert cost("llava-onevision-0.5b").warnings == ()
-
-
-def test_where_flops_or_their_rate_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How much a tower that merges computes depends on the video."""
-    assert cost("llava-onevision-0.5b", DyCoke(merge_stage="vision")).seconds is None
-    monkeypatch.setattr(cost_model, "product_rate", lambda *_: None)
-    assert cost("llava-onevision-0.5b").seconds is None
+    unknown = cost("llava-onevision-0.5b")
+    assert (unknown.seconds, unknown.warnings) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -398,13 +396,9 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     height, width = clip.frames.shape[1:3]
     tokens = clip_tokens(find("mini"), 8, height, width)
     found = cost("mini", clip=tokens, device="cpu", dtype="float32")
-    assert (found.tokens.visual, found.tokens.visual_kept) == (
-        answer.tokens.visual,
-        answer.tokens.visual_kept,
-    )
-    assert found.tokens.visual_read_per_step == pytest.approx(answer.tokens.visual_read_per_step)
-    assert found.method == answer.method
-    assert found.dtype == answer.model.dtype
+    for name in ("visual", "visual_kept", "visual_read_per_step"):
+        assert getattr(found.tokens, name) == pytest.approx(getattr(answer.tokens, name)), name
+    assert (found.method, found.dtype) == (answer.method, answer.model.dtype)
     assert found.device == answer.model.device
     entry = 2 * 4 * 64 * 4 * 10  # keys and values of four heads, in ten layers
     prompt = answer.tokens.visual_kept + answer.tokens.text
@@ -439,9 +433,7 @@ def folder_of(path: Path, model_type: str) -> ModelRef:
 
 
 def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, "llava_onevision")
-    found = cost(folder)
-    assert found.bytes.weights > 10**9
+    assert cost(folder_of(tmp_path, "llava_onevision")).bytes.weights > 10**9
 
 
 def test_a_model_that_no_catalog_has_asks_its_processor() -> None:
@@ -492,15 +484,11 @@ def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Pat
 def test_frames_are_counted_as_they_are_kept() -> None:
     """By hand: one decoded frame more, while it is resized; of an unlisted family all of them."""
     of_4k, name = 3840 * 2160 * 3, "llava-onevision-0.5b"
-
-    def peak(frame_bytes: int) -> int:
-        found = cost(name, BASELINE, dtype="float32", frame_bytes=frame_bytes)
-        assert not found.warnings
-        return found.bytes.peak
-
     # As large as what the model reads: 27 × 27 patches of 14 × 14 pixels.
-    read = 27 * 27 * 14 * 14 * 3
-    assert peak(of_4k) - peak(read) == of_4k
+    sizes = (of_4k, 27 * 27 * 14 * 14 * 3)
+    large, read = (cost(name, BASELINE, dtype="float32", frame_bytes=size) for size in sizes)
+    assert large.warnings == read.warnings == ()
+    assert large.bytes.peak - read.bytes.peak == of_4k
 
 
 def test_a_family_outside_the_table_keeps_decoded_frames(monkeypatch: pytest.MonkeyPatch) -> None:

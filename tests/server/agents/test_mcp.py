@@ -9,7 +9,6 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ import pytest
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
-from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
 from dycoke_cli.server.video_tools import VideoTools
 from tests import warm
-from tests.cli.fake_engine import DURATION_S, Fake, FakeSession
-from tests.documents import example
+from tests.cli.fake_engine import SHOWN_S, Fake, know
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.asking import engine_of
@@ -148,53 +145,11 @@ def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -
     assert "parsed" not in free.structured_content
 
 
-@NEEDS_LIBRARY
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        ({"schema": {"properties": {"tags": {"not": {}}}}}, "can't be followed: "),
-        ({"schema": {"type": "object"}, "choices": ["a", "b"]}, "not both"),
-        ({"schema": ["a"]}, "schema"),  # which the official package refuses by itself
-    ],
-    ids=str,
-)
-def test_a_schema_that_cannot_be_followed(
-    pretended: tuple[VideoTools, Fake], more: dict[str, Any], sentence: str
-) -> None:
-    tools, model = pretended
-    result = called(tools, "ask_video", video="move.mp4", question="Where is it?", **more)
-    assert result.is_error
-    assert sentence in text_of(result)
-    assert model.batches == []
-
-
-TRUE = (1.5, 2.25)  # of the four seconds of move.mp4
-
-
-@pytest.fixture
-def knowing(
+def test_when_something_is_the_case(
     pretended: tuple[VideoTools, Fake], monkeypatch: pytest.MonkeyPatch
-) -> tuple[VideoTools, Fake]:
-    """The model says yes where the part of the video that it is shown overlaps with `TRUE`."""
-    answered = FakeSession.answered
-
-    def answer(session: FakeSession, question: str, *given: Any) -> Answer:
-        start_s, end_s = session.clips[0].part_s or (0.0, DURATION_S)
-        yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
-        return replace(
-            answered(session, question, *given),
-            choice="yes" if yes > 0.5 else "no",
-            probabilities={"yes": yes, "no": 1 - yes},
-            margin=0.75,
-            scoring=example(Scoring, mass=0.75),
-        )
-
-    monkeypatch.setattr(FakeSession, "answered", answer)
-    return pretended
-
-
-def test_when_something_is_the_case(knowing: tuple[VideoTools, Fake]) -> None:
-    tools, model = knowing
+) -> None:
+    know(monkeypatch)
+    tools, model = pretended
     progress: list[float] = []
 
     async def note(done: float, total: float | None, message: str | None) -> None:
@@ -205,8 +160,8 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Fake]) -> None:
     found = result.structured_content
     assert not result.is_error
     [one] = found["when"]
-    assert one["start"] == pytest.approx(TRUE[0], abs=0.04)
-    assert one["end"] == pytest.approx(TRUE[1], abs=0.04)
+    assert one["start"] == pytest.approx(SHOWN_S[0], abs=0.04)
+    assert one["end"] == pytest.approx(SHOWN_S[1], abs=0.04)
     assert (one["inside"], one["outside"]) == (0.875, 0.125)
     assert found["answer"] in text_of(result)
     assert '"inside"' in text_of(result)
@@ -223,20 +178,22 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Fake]) -> None:
     }
 
 
+ABOUT = {"video": "move.mp4", "question": "?"}
+
+
 @pytest.mark.parametrize(
     ("tool", "given", "sentence"),
     [
         ("when", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
         ("when", {"video": "move.mp4", "question": " "}, "a question is empty"),
-        ("when", {"video": "move.mp4", "question": "?", "every": 0}, "greater than 0"),
-        ("when", {"video": "move.mp4", "question": "?", "every": 1e-300}, "more than 100,000 in"),
+        ("when", {**ABOUT, "every": 0}, "greater than 0"),
+        ("when", {**ABOUT, "every": 1e-300}, "more than 100,000 in"),
         ("ask_video", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
         ("ask_video", {"video": "move.mp4", "question": " "}, "a question is empty"),
         ("ask_video", {"video": "move.mp4", "question": "bug"}, "something went wrong"),
-        ("ask_video", {"video": "move.mp4", "question": "?", "method": "no"}, "there is no method"),
-        ("ask_video", {"video": "move.mp4", "question": "?", "choices": ["a"]}, "two options"),
-        ("ask_video", {"video": "move.mp4", "question": "?", "start": 5, "end": 2}, "end must be"),
-        ("ask_video", {"video": "move.mp4", "question": "?", "start": 5, "end": 2}, "than start ("),
+        ("ask_video", {**ABOUT, "method": "no"}, "there is no method"),
+        ("ask_video", {**ABOUT, "choices": ["a"]}, "two options"),
+        ("ask_video", {**ABOUT, "start": 5, "end": 2}, "end must be later than start ("),
         ("ask_video", {"video": "move.mp4"}, "question"),
         ("frames", {"video": "move.mp4", "begin": 3}, "no argument begin; it takes video, start"),
         ("frames", {"video": "move.mp4", "strat": 3}, "no argument strat; did you mean start?"),
@@ -244,6 +201,14 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Fake]) -> None:
         ("frames", {"video": "move.mp4", "count": 99}, "less than or equal to 16"),
         ("frames", {"video": "move.mp4", "start": "x"}, "valid number"),
         ("frames", {"video": "move.mp4", "start": 1000}, "start 1000 s (16:40) lies beyond"),
+        *(
+            pytest.param("ask_video", {**ABOUT, **more}, sentence, marks=NEEDS_LIBRARY)
+            for more, sentence in (
+                ({"schema": {"properties": {"tags": {"not": {}}}}}, "can't be followed: "),
+                ({"schema": {"type": "object"}, "choices": ["a", "b"]}, "not both"),
+                ({"schema": ["a"]}, "schema"),  # which the official package refuses by itself
+            )
+        ),
     ],
 )
 def test_an_error_is_a_sentence(
@@ -253,6 +218,7 @@ def test_an_error_is_a_sentence(
     assert result.is_error
     assert sentence in text_of(result)
     assert "bold" not in text_of(result)
+    assert pretended[1].batches == [["bug"]] * (given.get("question") == "bug")
 
 
 def test_a_still_picture_has_no_ranges(pretended: tuple[VideoTools, Fake], tmp_path: Path) -> None:
