@@ -220,15 +220,22 @@ def test_each_answer_of_a_batch_stops_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("options", "given", "sentence"),
     [
-        ({"top_p": 0}, "top_p must be"),
-        ({"top_k": -1}, "top_k must be"),
-        ({"min_p": 2}, "min_p must be"),
-        ({"repetition_penalty": 0}, "repetition_penalty must be"),
-        ({"stop": ("",)}, "1 to 1000 characters"),
+        (TokenOptions, {"top_p": 0}, "top_p must be"),
+        (TokenOptions, {"top_k": -1}, "top_k must be"),
+        (TokenOptions, {"min_p": 2}, "min_p must be"),
+        (TokenOptions, {"repetition_penalty": 0}, "repetition_penalty must be"),
+        (TokenOptions, {"stop": ("",)}, "1 to 1000 characters"),
+        (GenerationOptions, {"max_tokens": 0}, "max_tokens must be 1 or more, not 0"),
+        (
+            GenerationOptions,
+            {"temperature": float("nan")},
+            "temperature must be 0 or more, not nan",
+        ),
+        (GenerationOptions, {"seed": 2**63}, f"seed must be from 0 to {2**63 - 1}, not {2**63}"),
     ],
 )
-def test_what_is_out_of_range(given: dict[str, Any], sentence: str) -> None:
+def test_what_is_out_of_range(options: type, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        TokenOptions(**given)
+        options(**given)
