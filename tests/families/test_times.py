@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from dycoke_cli.models.prompts.stock_prompt import make_prompt, show
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
-from tests.families.tiny import make
+from tests.families.tiny import UNLISTED_MAKERS, make
 from tests.video.clips import write_pictures
 
 FRAMES, RATE = 300, 5
@@ -106,11 +108,17 @@ SAMPLINGS = [
 ]
 
 
+@cache
+def _unlisted(family: str) -> tuple[Any, Any]:
+    return UNLISTED_MAKERS[family]()
+
+
 def expanded(family: str, clip: Clip) -> str:
     """What stands for the video in the prompt; the whole prompt, of families outside the table."""
-    model, processor = make(family)
     if family in FAMILIES:
+        model, processor = make(family)
         return make_prompt(processor, FAMILIES[family], model.config, clip).expanded
+    model, processor = _unlisted(family)
     prompt = show(processor, UNLISTED, model.config, clip)
     return processor.tokenizer.decode(prompt.input_ids("")[0])
 
