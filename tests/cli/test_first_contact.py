@@ -61,8 +61,12 @@ WRONG = [
     ),
 ]
 RIGHT = [
-    *(["probe", CLIP], ["models", "info", "qwen2.5-vl-7b"], ["models"], ["methods"]),
-    *(["help"], ["help", "ask"]),
+    ["probe", CLIP],
+    ["models", "info", "qwen2.5-vl-7b"],
+    ["models"],
+    ["methods"],
+    ["help"],
+    ["help", "ask"],
 ]
 
 

@@ -110,8 +110,12 @@ def test_frames_with_their_times_are_one_video() -> None:
 JPEGS = [b"\xff\xd8\xff" + bytes([number]) * 59 + b"\xfb\xef" for number in range(3)]
 ASKED = "What does the blue star do?"
 IGNORED = {
-    **{"store": True, "keep_alive": "5m", "verbosity": "low"},
-    **{"cache_prompt": True, "user": "garage", "num_ctx": 4096},
+    "store": True,
+    "keep_alive": "5m",
+    "verbosity": "low",
+    "cache_prompt": True,
+    "user": "garage",
+    "num_ctx": 4096,
 }
 
 

@@ -130,7 +130,10 @@ def test_one_answer_that_fails(fake: Fake) -> None:
 def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
     code, terminal, _ = run_in_terminal(
         faking(pause_s=0.3),
-        *("chat", CLIP, "--frames", "2"),
+        "chat",
+        CLIP,
+        "--frames",
+        "2",
         interrupt_after=b"red",
         typed=b"What?\nWhy?\n/quit\n",
         environment={
