@@ -264,9 +264,10 @@ class Copy:
             code, printed = self._pytest(*options, *tests, seconds=until - time.monotonic())
         except subprocess.TimeoutExpired:
             return None
-        red = re.search(r"^(?:FAILED|ERROR) (\S+)|^(Timeout) \(", printed, re.MULTILINE)
-        if red:
-            return red[1] or "a test that doesn't end"
+        if "Timeout (" in printed:
+            return "a test that doesn't end"
+        if red := re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE):
+            return red[1]
         return "" if code in (0, NONE_COLLECTED) else f"broken: {printed[-200:]}"
 
     def _pytest(self, *arguments: str, seconds: float | None = None) -> tuple[int, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import replace
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession
 from dycoke_cli.answer.json_schema import to_dict
@@ -15,7 +18,13 @@ from dycoke_cli.cli.commands.schema import read_schema
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision import encode_video
-from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_question, pictures
+from dycoke_cli.inspect.inspection import (
+    Inspection,
+    as_uris,
+    grid_shape,
+    inspect_question,
+    pictures,
+)
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
@@ -84,11 +93,12 @@ def test_all_are_recorded_in_one_layer(found: Inspection) -> None:
     ("tokens", "grid", "aspect", "expected"),
     [
         (196, None, 0.5, (14, 14)),
-        (180, [8, 24, 30], 1.0, (12, 15)),  # patches, of which 2 × 2 are a token
-        (720, [8, 24, 30], 1.0, (24, 30)),
+        (180, [8, 24, 30], 3.0, (12, 15)),  # patches, of which 2 × 2 are a token
+        (720, [8, 24, 30], 3.0, (24, 30)),
         (24, None, 0.6, (4, 6)),
         (24, None, 1.7, (6, 4)),
         (7, None, 0.9, (1, 7)),
+        (7, None, 9.0, (7, 1)),
     ],
 )
 def test_the_grid(
@@ -101,7 +111,13 @@ def test_the_grid(
 def test_pictures_are_the_frames(session: VideoSession, found: Inspection) -> None:
     shown = pictures(session, 48)
     assert len(shown) == found.grid.frames == 6
-    assert all(max(picture.size) == 48 for picture in shown)
+    height, width = session.clip.frames.shape[1:3]
+    assert {picture.size for picture in shown} == {(48, round(48 * height / width))}
+    for uri, picture in zip(as_uris(shown), shown, strict=True):
+        kind, _, encoded = uri.partition(";base64,")
+        written = Image.open(io.BytesIO(base64.b64decode(encoded)))
+        assert (kind, written.format) == ("data:image/jpeg", "JPEG")
+        assert np.abs(np.asarray(written, float) - np.asarray(picture)).mean() < 5
     assert found.grid.timestamps_s == session.clip.timestamps_s
 
 

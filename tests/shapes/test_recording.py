@@ -54,8 +54,8 @@ def test_the_file_shows_the_script(name, how, codec, script, tmp_path) -> None:
 
 
 def test_uneven_times() -> None:
-    gaps = np.diff(frame_seconds(9, Recording(fps=12, uneven=True)))
-    assert gaps.max() / gaps.min() == pytest.approx(4)
+    times = frame_seconds(3, Recording(fps=2, uneven=True))
+    assert times == [0, 1, 1.25, 1.5, 1.75, 2]
 
 
 def test_even_times_fill_the_clip() -> None:
