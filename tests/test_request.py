@@ -197,5 +197,9 @@ def test_the_dtype_is_in_the_key() -> None:
         )
     ]  # fmt: skip
     assert len({plan_of(REQUEST, found).with_defaults(ASK).key for found in chosen}) == 4
+    # Where windows are possible, positions are settled once their number is known.
+    pruned = replace(REQUEST, method=create("dycoke"))
+    made = [plan_of(replace(pruned, video_tokens=most), chosen[0]) for most in (None, 100)]
+    assert [plan.request.method.positions is None for plan in made] == [False, True]
     evaluation = Evaluation(dataset=Samples(), specs=parse_specs("none"), request=REQUEST)
     assert len({kept_rows(evaluation, found)[0][0].setup.id for found in chosen}) == 4

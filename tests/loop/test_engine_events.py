@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -291,11 +292,21 @@ def test_a_video_whose_place_another_takes_is_freed(asking: Asking, answered_bef
         if answered_before:
             first.wait()
         [second] = engine.submit(asking.ask("Two?", name="a"), decoders=[reading.Decoder(Limits())])
+        if answered_before:  # before the second is read
+            assert first.ask not in [one.ask for one in engine._readers._held]
         asking.finish(engine, [first, second])
         assert [one.ask for one in engine._readers._held] == [second.ask]
         assert engine.free()
         assert not engine._readers._held
     assert len(asking.pretended.read) == 2
+
+
+def test_a_run_that_is_left_asks_nothing_more(asking: Asking) -> None:
+    with asking.engine() as engine:
+        run = engine.answers([asking.ask(f"{number}")] for number in itertools.count())
+        next(run)
+        run.close()
+        assert not engine._waiting
 
 
 def test_each_video_that_is_read_again_is_freed(asking: Asking) -> None:

@@ -196,20 +196,22 @@ def test_slow_videos_of_one_owner_leave_room_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding_by(monkeypatch, "decode", tmp_path)
-    names = ["hang1.mp4", "hang2.mp4", "hang3.mp4", "good4.mp4", "good5.mp4"]
+    names = ["hang1.mp4", "hang2.mp4", "hang3.mp4", "good4.mp4", "good5.mp4", "left6.mp4"]
     asks = {ask.videos[0].place: ask for ask, *_ in folder_of(tmp_path, *names)}
     readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 2)
     by_name = {
         name: Reading(asks[name], decoded=True, urgent=True, owner=owner)
-        for name, owner in zip(names, "aaabb", strict=True)
+        for name, owner in zip(names, "aaabba", strict=True)
     }
     try:
         for one in by_name.values():
             readers.read(one)
-        for name in names[3:]:
+        for name in names[3:5]:
             assert by_name[name]._ended.wait(90)
             assert is_read(by_name[name])
         assert {*tmp_path.glob("0.hang?")} == {tmp_path / "0.hang1", tmp_path / "0.hang2"}
+        readers.release(by_name["left6.mp4"])
+        assert [*readers._queue] == [by_name["hang3.mp4"]]
         readers.release(by_name["hang1.mp4"])  # then the third one has its turn
         until((tmp_path / "0.hang3").exists)
     finally:

@@ -6,14 +6,20 @@ import gc
 import importlib
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from logging import ERROR, INFO, getLogger
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import transformers
 from torch import nn
+from transformers.utils import logging as messages
 
 from dycoke_cli.engine.memory.sizes import Sizes, VisionSizes
-from dycoke_cli.stock.quiet import faster_imports
+from dycoke_cli.stock.private_api import auto_class
+from dycoke_cli.stock.quiet import faster_imports, quiet_libraries, silence_libraries
 from tests.families.tiny import MAKERS
 from tests.marks import EXTENDED
 
@@ -34,6 +40,60 @@ def test_what_was_imported_is_never_looked_through_again() -> None:
         made = [[]]
     assert all(one is not made for one in gc.get_objects())
     assert gc.get_freeze_count() > 1000
+
+
+LOGGERS = [getLogger(name) for name in ("accelerate", "bitsandbytes", "torch.utils._pytree")]
+
+
+def heard() -> tuple[Any, ...]:
+    """What lets messages of libraries through: levels, progress bars, the filter of warnings."""
+    levels = [logger.level for logger in LOGGERS]
+    bars = messages.is_progress_bar_enabled()
+    return messages.get_verbosity(), bars, *levels, warnings.filters[0][0]
+
+
+@pytest.fixture
+def loud() -> Iterator[tuple[Any, ...]]:
+    """Everything is let through."""
+    verbosity, bars, *levels, _ = heard()
+    messages.set_verbosity_info()
+    messages.enable_progress_bar()
+    for logger in LOGGERS:
+        logger.setLevel(INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield heard()
+    for logger, level in zip(LOGGERS, levels, strict=True):
+        logger.setLevel(level)
+    messages.set_verbosity(verbosity)
+    (messages.enable_progress_bar if bars else messages.disable_progress_bar)()
+
+
+def test_libraries_are_silent_within_the_block_and_as_before_behind_it(loud: Any) -> None:
+    assert loud == (INFO, True, INFO, INFO, INFO, "error")
+    with quiet_libraries():
+        assert heard() == (ERROR, False, ERROR, ERROR, INFO, "error")
+    assert heard() == loud
+    messages.disable_progress_bar()
+    with quiet_libraries():
+        pass
+    assert not messages.is_progress_bar_enabled()
+
+
+def test_libraries_are_silent_for_the_rest_but_for_who_debugs(
+    loud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYCOKE_DEBUG", "1")
+    silence_libraries()
+    assert heard() == loud
+    monkeypatch.delenv("DYCOKE_DEBUG")
+    silence_libraries()
+    assert heard() == (ERROR, True, INFO, INFO, ERROR, "ignore")
+
+
+def test_a_model_that_is_shown_pictures_has_the_class_for_them() -> None:
+    config = MAKERS["llava_onevision"]()[0].config
+    assert auto_class(config) is transformers.AutoModelForImageTextToText
 
 
 @pytest.mark.extended
