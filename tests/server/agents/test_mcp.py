@@ -16,6 +16,7 @@ import anyio
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from PIL import Image
 
 from dycoke_cli.engine.generation_options import TypedOptions
@@ -336,7 +337,8 @@ def test_over_stdin_and_stdout(tmp_path: Path) -> None:
     server = StdioServerParameters(command=started, args=arguments, env=environment, cwd=str(ROOT))
 
     async def talking() -> None:
-        async with Client(server) as client:
+        # By default stderr of when the package was imported, which a worker of tests closed.
+        async with Client(stdio_client(server, errlog=sys.stderr)) as client:
             given = {"video": "move.mp4", "question": question}
             for _ in range(2):
                 result = await client.call_tool("ask_video", given)
