@@ -34,10 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config, hook = session.config, session.config.hook
     number = min(config.getoption("--workers"), len(session.items))
-    if sys.platform != "linux" or session.testsfailed or config.option.collectonly:
-        return None
-    if number < 2:
-        warm.fork_server()
+    if number < 2 or sys.platform != "linux" or session.testsfailed or config.option.collectonly:
         return None
     queue = _queue(session.items)
     workers = dict(_fork(session, queue, name) for name in range(number))
