@@ -7,14 +7,22 @@ names a module ("dycoke_cli.video.planning", with or without ":Name").
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = "dycoke_cli"
 
 Graph = Mapping[str, set[str]]
+
+
+def python_path(*first: object) -> str:
+    """PYTHONPATH of a process that imports this package from where it is imported here."""
+    package = Path(str(import_module(PACKAGE).__file__)).parents[1]
+    return os.pathsep.join(map(str, (*first, package, SRC.parent)))
 
 
 def module_name(path: Path, root: Path) -> str:

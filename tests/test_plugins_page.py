@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -16,8 +15,9 @@ from jsonschema import Draft202012Validator
 
 from dycoke_cli import Sampling, VideoSession, read
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh, run_process
+from tests.cli.harness import CLIP, REAL, Outcome, run_fresh, run_process
 from tests.families.sessions import bundled
+from tests.imports import python_path
 from tests.pages import files_shown, section
 
 pytestmark = pytest.mark.slow
@@ -47,11 +47,6 @@ def put(name: str, folder: Path) -> Path:
     path = folder / name
     path.write_text(FILES[name], encoding="utf-8")
     return path
-
-
-def sources_and(folder: Path) -> str:
-    """What is imported: this checkout, and what is in a folder."""
-    return os.pathsep.join([str(ROOT / "src"), str(folder)])
 
 
 def dycoke(*arguments: str | Path, **environment: str | Path) -> Outcome:
@@ -99,7 +94,7 @@ def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
 
 @pytest.mark.extended
 def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
-    path = {"PYTHONPATH": sources_and(site)}
+    path = {"PYTHONPATH": python_path(site)}
     page = dycoke("methods", "stride", **path).out
     assert "Frames per frame kept. Range: 1 or more. Default: 4." in page
     assert "Plug-in: dycoke-stride 0.1.0 " in page
@@ -160,7 +155,7 @@ def test_a_benchmark(tmp_path: Path) -> None:
 def test_a_family(tmp_path: Path) -> None:
     file, model = put("my_vl.py", tmp_path), tmp_path / "model"
     shutil.copytree(BUNDLED_CHECKPOINT, model)
-    path = sources_and(tmp_path)
+    path = python_path(tmp_path)
     store = run_fresh(sys.executable, "-c", STORE, BUNDLED_CHECKPOINT, model, PYTHONPATH=path)
     assert store.code == 0, store.err
     ask = ["ask", CLIP, QUESTION, "--frames", "8", "--json", "--quiet"]

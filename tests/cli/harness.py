@@ -24,6 +24,7 @@ from dycoke_cli.cli.app import app
 from dycoke_cli.cli.main import main
 from tests import warm
 from tests.cli.fake_engine import faking
+from tests.imports import python_path
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "sample_videos" / "move.mp4"
@@ -154,7 +155,7 @@ def run_process(
 def run_several(*commands: Sequence[str | Path], **environment: str) -> list[Outcome]:
     """Run commands, one after the other, in one process that the environment is read in."""
     told = json.dumps([[str(word) for word in words] for words in commands])
-    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    path = {"PYTHONPATH": python_path()}
     done = run_process([sys.executable, "-m", "tests.cli.several"], told, **path | environment)
     assert done.code == 0, done.err
     return [Outcome(**outcome) for outcome in done.objects]

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models.catalog import CATALOG, published
-from tests.cli.harness import CLIP, ROOT, Outcome
+from tests.cli.harness import CLIP, Outcome
 from tests.hub import COMMIT, Hub, Repo
+from tests.imports import python_path
 from tests.rehearsal.checkpoints import PUBLISHED, RECIPES, STORED, files, model_of
 
 READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
@@ -29,7 +30,7 @@ def run(environment: dict[str, str], *commands: tuple[str | Path, ...]) -> list[
     done = subprocess.run(
         [sys.executable, "-m", "tests.cli.several", told],
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
+        env={**os.environ, "PYTHONPATH": python_path(), **environment},
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -16,13 +16,13 @@ from tests.cli.harness import (
     CLIP,
     PATIENCE_S,
     REAL,
-    ROOT,
     Outcome,
     run_in_terminal,
     run_process,
     run_several,
 )
 from tests.hub import COMMIT, Hub, Repo
+from tests.imports import python_path
 from tests.marks import EXTENDED
 
 pytestmark = pytest.mark.slow
@@ -317,7 +317,7 @@ def test_what_comes_by_xet_is_kept_and_found(xet_hub: Hub, tmp_path: Path) -> No
 
 def test_an_environment_without_the_package_for_xet(xet_hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_XET)
-    path = f"{tmp_path}:{ROOT / 'src'}:{ROOT}"
+    path = python_path(tmp_path)
     pulled, shown = models(xet_hub, tmp_path, PULL, INFO, PYTHONPATH=path)
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{COMMIT}\n", "")
     assert sent_by_xet(xet_hub) == 0

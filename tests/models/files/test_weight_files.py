@@ -17,8 +17,9 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, find
 from dycoke_cli.models.files.small_files import is_complete, weight_files
 from dycoke_cli.models.load import load
-from tests.cli.harness import ROOT, run_process
+from tests.cli.harness import run_process
 from tests.hub import COMMIT, Hub, Repo
+from tests.imports import python_path
 from tests.models.conftest import change, refused
 
 INDEX = "model.safetensors.index.json"
@@ -230,7 +231,7 @@ def content_of(changes: dict[str, str | None], tmp_path: Path) -> dict[str, byte
 
 def loaded_from(hub: Hub, home: Path, *pulled: str) -> str:
     """What a process says that loads from a hub; once files are pulled, without it."""
-    environment = {**hub.environment(home), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    environment = {**hub.environment(home), "PYTHONPATH": python_path()}
     run = run_process([sys.executable, "-c", SCRIPT, *pulled], **environment)
     assert run.code == 0, run.err
     return run.out
