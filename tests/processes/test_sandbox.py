@@ -7,13 +7,16 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from dycoke_cli.processes import sandbox
 from dycoke_cli.processes.sandbox import _CALLS
 from tests.processes.sealed import status_of
 
@@ -110,6 +113,23 @@ def test_numbers_of_system_calls_are_those_of_the_kernel(machine: str) -> None:
     known.setdefault("newfstatat", known.get("fstatat", -1))
     _, clone, calls = _CALLS[machine]
     assert {**calls, "clone": clone} == {name: known[name] for name in (*calls, "clone")}
+
+
+FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF, 6: 0xFFFF, 9: 0xFFFF}
+
+
+@pytest.mark.parametrize("version", FILES)
+def test_each_landlock_denies_all_rights_that_it_knows(version: int) -> None:
+    """As linux/landlock.h lists them: of files, of TCP since 4, and scopes since 6."""
+    kernel = Mock(**{"syscall.side_effect": [version, ruleset := os.dup(0), 0]})
+    assert sandbox._landlock(kernel)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.close(ruleset)
+    _, (create, made, size, flags), restrict = (one.args for one in kernel.syscall.mock_calls)
+    rights = [FILES[version], *[3] * ((version >= 4) + (version >= 6))]
+    assert made == struct.pack(f"{len(rights)}Q", *rights)
+    assert (create, size.value, flags, restrict) == (444, len(made), 0, (446, ruleset, 0))
+    assert not sandbox._landlock(Mock(**{"syscall.return_value": 0}))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")

@@ -16,7 +16,7 @@ import pytest
 from dycoke_cli.processes import isolated
 from dycoke_cli.processes.isolated import Channel, Isolated
 from dycoke_cli.processes.zygote import GoneError, zygote
-from tests.processes.test_worker import ended
+from tests.processes.test_worker import STARTS, ended
 from tests.waiting import until
 
 NAME = __name__
@@ -36,6 +36,8 @@ def serve(channel: Channel) -> None:
         match channel.receive()[0]["do"]:
             case "exit":
                 os._exit(7)
+            case "fail":
+                raise ValueError
             case "die":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hide":
@@ -96,8 +98,18 @@ def test_each_is_a_fork_that_holds_no_socket_but_its_own(
     assert ended(other.pid)
 
 
+@pytest.mark.parametrize("forks", STARTS)
+def test_no_secret_comes_along(monkeypatch: pytest.MonkeyPatch, *, forks: bool) -> None:
+    monkeypatch.setattr("dycoke_cli.processes.zygote.FORKS", forks)
+    monkeypatch.setattr("dycoke_cli.processes.zygote._zygotes", {})
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    one = start()
+    assert "HF_TOKEN" not in told(one)["environment"]
+    one.stop()
+
+
 @pytest.mark.parametrize("forks", [True, False])
-@pytest.mark.parametrize(("do", "code"), [("exit", 7), ("die", -11), ("hide", -9)])
+@pytest.mark.parametrize(("do", "code"), [("exit", 7), ("fail", 1), ("die", -11), ("hide", -9)])
 def test_its_end_is_told(
     monkeypatch: pytest.MonkeyPatch, *, forks: bool, do: str, code: int
 ) -> None:
@@ -131,7 +143,7 @@ def test_one_that_is_late_or_stopped_is_gone(process: Isolated) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no forks elsewhere")
 def test_a_zygote_that_was_killed_is_replaced(process: Isolated) -> None:
-    of_all = zygote(isolated._ENTRY, f"{NAME}:prepare")
+    of_all = zygote(isolated._ENTRY, f"{NAME}:prepare", trusted=False)
     of_all._process.kill()
     of_all._process.wait()
     with pytest.raises(GoneError) as gone:

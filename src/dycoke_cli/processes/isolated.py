@@ -54,7 +54,7 @@ class Isolated:
         self._late = self._is_ready = False
         self.pid = 0
         self.ready: dict[str, Any] = {}
-        self._process, self._socket = start_child(_ENTRY, prepare)
+        self._process, self._socket = start_child(_ENTRY, prepare, trusted=False)
         # A fork has the environment of the zygote's start.
         with suppress(GoneError):  # which the first `receive` raises
             self.send({"target": target, "environment": passed_environment()})
@@ -159,7 +159,7 @@ class Channel:
     """Child's end of the connection."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(fileno=0)
+        self._socket = socket.socket(fileno=0)  # equivalent: 0 and 1 are one
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
         """Wait for a message and the file descriptors passed with it."""
@@ -178,7 +178,7 @@ class Channel:
         for part in (_LENGTH.pack(len(content)) + content, raw):
             left = memoryview(part).cast("B")
             while left:
-                left = left[os.write(0, left) :]
+                left = left[os.write(0, left) :]  # equivalent: 0 and 1 are one
 
     def _read(self, size: int) -> tuple[bytes, list[int]]:
         read, files = b"", list[int]()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -99,21 +98,17 @@ def serve_worker() -> NoReturn:
     # Not all systems have a signal of the parent's death. A closed pipe isn't enough: a worker
     # notices it only when it reads, not while it computes.
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    code = _served(Connection(detached_channel()))
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    os._exit(code)
+    os._exit(_served(Connection(detached_channel())))
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+        time.sleep(_LOOK_S)  # equivalent: else it would be busy
     os._exit(1)
 
 
 def _served(pipe: Connection) -> int:
     """Run the function that is sent; returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
     try:
         environment, folder, path, pickled = pipe.recv()
         os.environ.clear()

@@ -68,7 +68,7 @@ def why_gone(child: Fork | Interpreter) -> GoneError:
         if time.monotonic() > deadline:  # it has closed its end and still runs
             child.kill()
             return GoneError(KILLED)
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # equivalent: else it would be busy
     return GoneError(code)
 
 
@@ -154,7 +154,7 @@ _zygotes: dict[tuple[int, str, tuple[str, ...]], Zygote] = {}
 _finding = threading.Lock()
 
 
-def zygote(entry: str, *prepare: str, trusted: bool = False) -> Zygote:
+def zygote(entry: str, *prepare: str, trusted: bool) -> Zygote:
     """The zygote of this process with these functions (see `Zygote`); started if none runs.
 
     It is there at once: its imports aren't waited for.
@@ -182,7 +182,7 @@ class Interpreter:
 
 
 def start_child(
-    entry: str, *prepare: str, trusted: bool = False
+    entry: str, *prepare: str, trusted: bool
 ) -> tuple[Fork | Interpreter, socket.socket]:
     """Start a process that calls a function: a fork on Linux, elsewhere a fresh interpreter.
 
@@ -198,7 +198,7 @@ def start_child(
 
 
 def start_interpreter(
-    code: str, *arguments: str, io: Any, trusted: bool = False
+    code: str, *arguments: str, io: Any, trusted: bool
 ) -> subprocess.Popen[bytes]:
     """Start Python; one that isn't trusted gets of this process's environment the import path.
 
@@ -281,7 +281,7 @@ def _await(pid: int) -> None:
     """Wait until a killed process has ended, and its memory is free."""
     deadline = time.monotonic() + _DYING_S
     while _reaped(pid) is None and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # equivalent: else it would be busy
 
 
 def _reaped(pid: int) -> int | None:
