@@ -5,10 +5,11 @@
     python -m tests.mutants --seed 7 answer 20  others
 
 Nothing is listed by hand: places are read off the syntax tree, and the tests that should notice off
-one run of all: those that reach the place, first those that are quick and reach few others; then
-all of its room, until the patience with a mutant is over. It edits a copy of `src` for each core,
-never the checkout. A survivor is a test that is missing, or a place that makes no difference: its
-line ends with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
+one run of all: those that reach the place and are quick and reach few others, first those of its
+room; then all of the room, and the others, until the patience with a mutant is over. It edits a
+copy of `src` for each core, never the checkout. A survivor is a test that is missing, or a place
+that makes no difference: its line ends with `# equivalent: why`, and isn't drawn any more. With
+`--minutes` none begins later.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ class Copy:
         compileall.compile_dir(folder / PACKAGE, quiet=1)
 
     def reached(self, chosen: Sequence[tuple[Mutant, str]]) -> list[list[str]]:
-        """The tests that reach each place, by a run of all; first quick ones that reach little."""
+        """The tests that reach each place, by a run of all; those of its room come first."""
         record, first = self.folder / "reached", self.folder / PACKAGE / "__init__.py"
         record.touch()
         for file, text in {one.file: text for one, text in chosen}.items():
@@ -239,7 +240,11 @@ class Copy:
             reached[int(number)].add(test)
         often = Counter(test for tests in reached for test in tests)
         cost = {test: (OVERHEAD_S + seconds[test]) * (3 + often[test]) for test in often}
-        return [sorted(tests, key=lambda test: (cost[test], test)) for tests in reached]
+        rooms = [f"tests/{one.file.parts[0]}/" for one, _ in chosen]
+        return [
+            sorted(tests, key=lambda test: (not test.startswith(room), cost[test], test))
+            for room, tests in zip(rooms, reached, strict=True)
+        ]
 
     def judge(self, mutant: Mutant, text: str, tests: Sequence[str]) -> str | None:
         """What noticed a mutant, "" if nothing did; None if its tests were too long to say so."""
@@ -248,7 +253,7 @@ class Copy:
         room = (ROOT / "tests" / mutant.file.parts[0]).rglob("test_*.py")
         files = sorted(room, key=lambda path: path.stat().st_size)
         try:
-            for some in (tests[:MOST_TESTS], tests[MOST_TESTS:], [*map(str, files)]):
+            for some in (tests[:MOST_TESTS], [*map(str, files)], tests[MOST_TESTS:]):
                 found = self._red(some, until) if some else ""
                 if found != "":
                     return found
