@@ -87,7 +87,9 @@ def test_parts_of_a_run(
         with pytest.raises(UsageError, match=expected):
             groups_by_part(groups, Parts(every_s), lambda done, total: None)
         return
-    bad, *found = groups_by_part(groups, Parts(every_s), lambda done, total: None)
+    heard: list[tuple[int, int]] = []
+    bad, *found = groups_by_part(groups, Parts(every_s), lambda *done: heard.append(done))
+    assert heard == [(1, 2), (2, 2)]
     assert bad == groups[0]
     assert [one.part_s for [one] in found] == expected
     of = [(one.request.sampling.start_s, one.request.sampling.end_s) for [one] in found]

@@ -23,6 +23,7 @@ from dycoke_cli.kernels.replacing import (
     choose_kernels,
     eligible,
     parts_of,
+    to_pack,
     to_round,
     use_int8,
 )
@@ -120,6 +121,17 @@ def test_where_onednn_has_no_product_all_layers_are_fbgemms(
     given = model()
     found = choose_kernels(given, quantized=True).int8
     assert found == dict.fromkeys(to_round(given), FbgemmInt8Linear)
+
+
+def test_layers_have_a_kernel_from_a_size_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = model()
+    layers = eligible(given)
+    outputs = sorted({layer.out_features for layer in layers.values()})[1]
+    weights = sorted({layer.weight.numel() for layer in layers.values()})[1]
+    monkeypatch.setattr(replacing, "MIN_INT8_OUTPUTS", outputs)
+    monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", weights)
+    assert to_round(given) == [n for n, one in layers.items() if one.out_features >= outputs]
+    assert to_pack(given) == [n for n, one in layers.items() if one.weight.numel() >= weights]
 
 
 def test_parts_of_a_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from types import MappingProxyType
 
@@ -81,3 +82,13 @@ def test_linux_and_torch_list_the_same(monkeypatch: pytest.MonkeyPatch, cpuinfo:
     if "avx512_fp16" not in torch.cpu.get_capabilities():  # an older torch: is it slow in bfloat16?
         found = [name.removeprefix("slow_") for name in found]
     assert found == told
+
+
+def test_a_processor_is_named_as_the_system_names_it(
+    cpuinfo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert processor.processor_name() == "riscv64"
+    cpuinfo.write_text("vendor_id\t: one\nmodel name\t: Fast 7\nmodel name\t: another\n")
+    assert processor.processor_name() == "Fast 7"

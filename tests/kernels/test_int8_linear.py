@@ -88,6 +88,9 @@ def test_rounded_weights_and_their_bytes_by_hand() -> None:
     linear = nn.Linear(100, 7)
     assert Int8Linear.nbytes_of(linear) == 7 * (128 + 4 + 4)
     assert Int8Linear.packing_nbytes_of(linear) == 700
+    assert FbgemmInt8Linear.nbytes_of(linear) == 7 * (100 + 4 + 4 + 4)
+    assert FbgemmInt8Linear.packing_nbytes_of(linear) == 7 * 100 * (4 + 1)
+    assert PairedInt8Linear.nbytes_of(linear) == 7 * (136 + 112)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from dycoke_cli.ask import Ask
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.loop import local_engine
 from dycoke_cli.loop.asker import Client
 from tests.cli.fake_engine import FAMILY
 from tests.forms import NEEDS_LIBRARY
@@ -54,6 +56,13 @@ def test_equal_questions_are_one_batch(asking: Asking, other: dict[str, Any]) ->
 )
 def test_questions_that_differ_are_not(asking: Asking, other: dict[str, Any]) -> None:
     assert batches(asking, asking.ask("one"), asking.ask("two", **other)) == [["one"], ["two"]]
+
+
+def test_typed_answers_about_one_video_are_no_batch(asking: Asking) -> None:
+    """They share what is prefilled; those about several videos are one, with the last of these."""
+    typed = GenerationOptions(typed=TypedOptions.yes_no())
+    asks = [asking.ask(name, name=name[0], generation=typed) for name in ("a1", "a2", "b", "c")]
+    assert batches(asking, *asks) == [["a1"], ["a2", "b", "c"]]
 
 
 @NEEDS_LIBRARY
@@ -152,7 +161,10 @@ def test_a_run_of_many_starves_nobody(asking: Asking) -> None:
     assert ["one"] in asking.pretended.batches[1:3]
 
 
-def test_a_run_waits_for_a_whole_batch_while_videos_come(asking: Asking) -> None:
+def test_a_run_waits_for_a_whole_batch_while_videos_come(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_engine, "BATCH_WAIT_S", math.inf)
     run = Client(bulk=True)
     with asking.engine() as engine:
         first = engine.submit(*(asking.ask(f"{n}") for n in range(3)), client=run)

@@ -11,13 +11,13 @@ import pytest
 from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text, Warn
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.loop import reading
+from dycoke_cli.loop import local_engine, reading
 from dycoke_cli.loop.asker import CancelledError, Client, Pending
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.video.clip import WindowQueue
 from dycoke_cli.video.limits import Limits
-from tests.loop.asking import Asking
+from tests.loop.asking import REQUEST, Asking
 from tests.waiting import until
 
 
@@ -119,6 +119,12 @@ def test_a_batch_that_is_too_large_is_halved_and_later_ones_are_smaller(asking: 
     sizes = [len(batch) for batch in asking.pretended.batches]
     assert sizes[0] == 8
     assert max(sizes[sizes.index(2) :]) <= 4
+
+
+def test_where_two_are_too_many_later_ones_are_asked_alone(asking: Asking) -> None:
+    asking.pretended.most = 1
+    received(asking, *(f"q{n}" for n in range(16)))
+    assert [len(batch) for batch in asking.pretended.batches][-8:] == [1] * 8
 
 
 def test_memory_of_videos_that_nobody_asks_about_is_used_first(asking: Asking) -> None:
@@ -234,7 +240,7 @@ def test_videos_that_were_asked_about_least_recently_go(asking: Asking) -> None:
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(asking: Asking) -> None:
-    with asking.engine(keep=0) as engine:
+    with Engine(REQUEST, loaded=asking.pretended.load()) as engine:
         answered(asking, engine, "a", "a")
         assert not engine.holds(asking.ask("Why?", name="a"))
     assert len(asking.pretended.read) == 2
@@ -307,6 +313,28 @@ def test_a_run_that_is_left_asks_nothing_more(asking: Asking) -> None:
         next(run)
         run.close()
         assert not engine._waiting
+
+
+def test_a_run_draws_its_questions_as_there_is_room(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "ahead_videos", 2)
+    monkeypatch.setattr(local_engine, "BATCH_WAIT_S", 0.0)
+    drawn = (asking.ask(f"{number}") for number in range(6))
+    with asking.engine() as engine:
+        assert len([*engine.answers([ask] for ask in drawn)]) == 6
+    assert len(asking.pretended.batches) > 1
+
+
+def test_an_engine_that_is_left_reads_and_answers_nothing_more(asking: Asking) -> None:
+    asking.pretended.shutter.clear()
+    with asking.engine() as engine:
+        engine.start()
+        engine.submit(asking.ask("One?"))
+        asking.pretended.began.wait()
+    until(lambda: not asking.pretended.reading)
+    assert engine._thread is not None
+    assert not engine._thread.is_alive()
 
 
 def test_each_video_that_is_read_again_is_freed(asking: Asking) -> None:

@@ -277,6 +277,23 @@ def test_seconds_that_were_waited_for_the_model_are_not_counted(tmp_path: Path) 
     readers.close()
 
 
+def test_one_video_at_a_time_is_read_in_windows(tmp_path: Path) -> None:
+    (ask, *_), (other, *_) = folder_of(tmp_path, "a.mp4", "b.mp4")
+    request = replace(ask.request, video_tokens=64)
+    in_windows = Reading(replace(ask, request=request), decoded=True, urgent=False)
+    whole = Reading(other, decoded=True, urgent=False)
+    readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 2)
+    with readers._in_windows:
+        readers.read(in_windows)
+        readers.read(whole)
+        whole.wait_end()
+        assert not in_windows.plans
+    in_windows.wait_end()
+    assert is_read(whole)
+    assert is_read(in_windows)
+    readers.close()
+
+
 def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

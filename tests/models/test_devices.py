@@ -21,6 +21,18 @@ from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan
 
 
+@pytest.mark.parametrize(("gpus", "name"), [(0, "cuda"), (1, "cuda:1"), (1, "cuda"), (2, "cuda:1")])
+def test_a_gpu_that_is_not_there_is_refused(
+    gpus: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if gpus > name.count("1"):
+        assert devices.named_device(name) == torch.device(name)
+        return
+    with pytest.raises(UsageError, match=f"CUDA devices on this machine: {gpus}; use --device c"):
+        devices.named_device(name)
+
+
 def model_on(**places: Any) -> Any:
     return SimpleNamespace(hf_device_map=places, device=torch.device("meta"))
 

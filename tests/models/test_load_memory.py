@@ -18,7 +18,7 @@ from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models import devices
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
-from dycoke_cli.models.load_memory import check_room, needed_bytes
+from dycoke_cli.models.load_memory import check_room, needed_bytes, weight_bytes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from tests.cli.harness import ROOT, run_here, run_process
@@ -193,6 +193,24 @@ def test_every_command_refuses_it(
     assert done.code == 5, done.err
     assert "0.0 GB free on cpu; use" in done.err
     assert done.out == ""
+
+
+def test_bitsandbytes_takes_its_bytes_of_each_weight() -> None:
+    """Of Qwen2-0.5B's layers, by hand: half a byte or one, and their scales."""
+    weights = 24 * (2 * 896 * 896 + 2 * 896 * 128 + 3 * 896 * 4864)
+    outputs = 24 * (3 * 896 + 2 * 128 + 2 * 4864)
+    stock = random("llava-onevision-0.5b", dtype="bfloat16")
+    for quantize, device, expected in (
+        ("int4", CUDA, weights // 2 + weights // 64 + weights // 4096),
+        ("int4", CPU, weights // 2 + weights // 32),
+        ("int8", CUDA, weights + 4 * outputs),
+    ):
+        options = replace(stock.options, quantize=quantize)
+        quantized = weight_bytes(replace(stock, options=options, device=device))
+        whole = weight_bytes(stock)
+        assert quantized is not None
+        assert whole is not None
+        assert whole.loaded - quantized.loaded == 2 * weights - expected
 
 
 def test_nothing_is_loaded_then(monkeypatch: pytest.MonkeyPatch) -> None:

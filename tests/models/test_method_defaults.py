@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ PLACED = {
     *("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
     *("cosmos3_omni", "cosmos3_edge", "cohere_compass", "glm4v", "glm4v_moe", "glm46v"),
 }
+
+
+def test_what_no_method_depends_on_makes_no_other_model():
+    info = ModelInfo("x", FAMILIES["qwen2_vl"], {}, 10)
+    same = {"name": "y", "dtype": "float16", "context": 8, "values": {"a": 1}, "folder": Path()}
+    assert replace(info, **same) == info
+    for other in ({"layers": 9}, {"domain": "shapes"}, {"defaults": {"prune_layer": 4}}):
+        assert replace(info, **other) != info
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -71,7 +71,7 @@ def answered(group: Sequence[tuple[int, Ask]], plan: RunPlan) -> list[tuple[int,
             os.kill(os.getpid(), signal.SIGKILL)
         if path.name.startswith("crashing"):
             os._exit(3)
-        alone = "alone" if plan.batch_size == 1 else "together"
+        alone = "alone" if plan.batch_size == plan.workers == 1 else "together"
         answer = example(Answer, question=ask.question, answer=alone)
         found.append((number, Answered(ask.named(answer))))
     return found
@@ -176,6 +176,14 @@ def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) 
     assert not any(one.failed for one in found)
     assert warnings == [KILLED]
     assert (tmp_path / "started").read_text() == "xx"
+
+
+def test_a_run_begins_once_a_worker_has_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIE_LOADING", "0")
+    workers = pool.WorkerPool(replace(PLAN, workers=WORKERS), print)
+    workers.begin_run()
+    assert any(one.is_loaded for one in workers._at_work)
+    workers.close()
 
 
 def test_one_that_loads_gets_no_question_yet(tmp_path: Path) -> None:

@@ -87,6 +87,13 @@ def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> Non
     assert once(out, groups_in(clips))[1] == [("b.mp4", "What?")]
 
 
+def test_progress_is_told_before_the_first_answer_and_behind_each(clips: Path, out: Path) -> None:
+    listener, answered = Listener(), list[int]()
+    listener.progress = lambda counts: answered.append(counts.added)  # type: ignore[method-assign]
+    once(out, groups_in(clips), listener=listener)
+    assert answered == [0, 1, 2, 3, 4, 4]
+
+
 def test_the_answer_of_the_bundled_model_about_other_films_has_a_warning() -> None:
     answer = pretended_answer("What?")
     answers = [replace(answer, answer=text) for text in ("It moves.", UNKNOWN)]

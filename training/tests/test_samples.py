@@ -55,7 +55,8 @@ def test_the_clip_shows_its_script(wanted: Wanted, path: Path):
     for i in (0, len(pictures) // 2, len(pictures) - 1):
         shown = np.rot90(pictures[i], k=rotation // 90).astype(float)
         drawn = render(script, np.array([seconds[i] / wanted.seconds]), wanted.how.side)[0]
-        assert np.abs(shown - drawn).mean() < 5
+        # Noise, whose mean magnitude is 0.8 standard deviations, is what the encoder drops first.
+        assert np.abs(shown - drawn).mean() < 1.6 + 0.8 * script.camera.noise
 
 
 def test_there_is_one_of_each_special_kind():

@@ -24,10 +24,10 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask
 from dycoke_cli.stock.forward import SDPA
 
 # Maximum scores (rows times keys) of a block: 8 MB in bfloat16.
-MAX_CAUSAL_SCORES = 4 * 1024 * 1024
-MIN_QUERIES, MAX_QUERIES = 32, 256
+MAX_CAUSAL_SCORES = 4 * 1024 * 1024  # equivalent: speed alone
+MIN_QUERIES, MAX_QUERIES = 32, 256  # equivalent: speed alone
 # Maximum scores of the heads that are computed together, so that they stay in the CPU cache.
-MAX_BIDIRECTIONAL_SCORES = 2 * 1024 * 1024
+MAX_BIDIRECTIONAL_SCORES = 2 * 1024 * 1024  # equivalent: speed alone
 # SDPA is fast for head sizes that are multiples of this: they fill vector registers.
 REGISTER = 32
 

@@ -44,9 +44,9 @@ MIN_INT8_OUTPUTS = 256
 
 Routers and gates of mixtures of experts are smaller, too; rounding could select another expert.
 """
-MIN_PACKED_WEIGHTS = 512 * 512
+MIN_PACKED_WEIGHTS = 512 * 512  # equivalent: speed alone
 """Minimum weights of a layer that is packed."""
-_BLOCK_BYTES = 32 * 1024**2
+_BLOCK_BYTES = 32 * 1024**2  # equivalent: memory alone
 """Bytes of a tensor that are copied at once."""
 _TRIM_BYTES = 64 * 1024**2
 """Bytes of freed weights after which the C library returns free memory to the system."""
@@ -199,7 +199,7 @@ def _replace(model: Any, replacements: Mapping[str, _Replacement]) -> None:
     Args:
         replacements: of each layer, by layer name.
     """
-    freed, mapped = 0, mapped_files()
+    freed, mapped = 0, mapped_files()  # equivalent: a byte more
     for name in sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel()):
         stock = model.get_submodule(name)
         freed += stock.weight.nbytes

@@ -259,7 +259,7 @@ class Engine(Asker):
         """The batch whose turn it is; none where there is none in a moment, or a call was made."""
         with self._changed:
             if self._thread not in (None, threading.current_thread()):
-                self._changed.wait(_POLL_S)
+                self._changed.wait(_POLL_S)  # equivalent: the thread alone would be busy
                 return ()
             if not self._changed.wait_for(self._has_work, _POLL_S):
                 return ()
@@ -322,7 +322,7 @@ class Engine(Asker):
         if self.loaded is not None:
             with self._changed:
                 self._calls.append(release)
-                self._changed.notify_all()
+                self._changed.notify_all()  # equivalent: it is seen a moment later anyway
 
     def free(self) -> bool:
         """See `Asker.free`."""
@@ -406,7 +406,7 @@ class Engine(Asker):
                 pending.fail(pending.broken_by(error))
                 self.forget(pending)
             return False
-        return True
+        return True  # equivalent: the next round would go on
 
     # Answering
 

@@ -17,6 +17,7 @@ from dycoke_cli import errors
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import find
+from dycoke_cli.models.files.small_files import brief
 from dycoke_cli.models.load import load
 from dycoke_cli.models.resolve import read_config
 from tests.hub import COMMIT
@@ -146,6 +147,13 @@ def test_a_family_with_a_long_name_is_named_in_brief(tmp_path: Path, more: dict[
     with pytest.raises(ModelError, match=r"is of the family '\[{20,}\.\.\.") as error:
         load(str(tmp_path), device="cpu")
     assert len(str(error.value)) < 1200
+
+
+@pytest.mark.parametrize(("size", "end"), [(58, "[['"), (59, "[[...")])
+def test_what_is_quoted_has_at_most_sixty_characters(size: int, end: str) -> None:
+    quoted = brief("[" * size)
+    assert len(quoted) == 60
+    assert quoted.endswith(end)
 
 
 @pytest.mark.parametrize("size", [0, 1_000_000])

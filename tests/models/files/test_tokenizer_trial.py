@@ -13,6 +13,7 @@ from dycoke_cli.models.files.small_files import check_tokenizer
 from dycoke_cli.models.load import byte_tokenizer
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.storage import output_file as private_file
+from tests.processes.test_worker import ended
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"
 
@@ -37,6 +38,7 @@ def test_what_passed_is_not_tried_again(
     check_tokenizer("mine", BUNDLED)
     check_tokenizer("mine", BUNDLED)
     assert len(started) == 1
+    assert ended(started[0].pid)
     monkeypatch.setattr(private_file, "is_of_another_user", lambda found: True)
     check_tokenizer("mine", BUNDLED)  # whoever may write there could say so of any
     assert len(started) == 2

@@ -17,6 +17,7 @@ from dycoke_cli.answer.answer import Answer, Seconds, Tokens
 from dycoke_cli.answer.json_schema import keys
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.remote.remote_client import RemoteClient
 from dycoke_cli.runs.remote.remote_client import ServerResponse as RemoteReply
@@ -28,8 +29,11 @@ from dycoke_cli.runs.remote.served_model import (
     _seconds,
     as_images,
     as_video,
+    asked_for,
+    replied,
 )
 from tests.documents import example, valid
+from tests.forms import NEEDS_LIBRARY, an_object, form_of
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 from tests.runs.remote.endpoint import asked as asked_of
 
@@ -260,3 +264,14 @@ def test_a_refusal_for_another_reason_tells_nothing_of_methods(served: Served) -
     _, model = served
     assert model.knows_methods()
     assert not model.client.refuses(model._probe("is-this-dycoke"), "a word that isn't there")
+
+
+@NEEDS_LIBRARY
+def test_a_form_is_the_servers_to_keep() -> None:
+    text = GenerationOptions(structured=StructuredOutput("regex", "[0-9]"))
+    assert asked_for(text) == {"structured_outputs": {"regex": "[0-9]"}}
+    assert replied(text, "3", "stop", None) == {}
+    number = GenerationOptions(structured=form_of(n="integer"))
+    schema = asked_for(number)["response_format"]["json_schema"]["schema"]
+    assert schema == an_object(n={"type": "integer"})
+    assert replied(number, '{"n": 3}', "stop", None) == {"parsed": {"n": 3}}

@@ -46,7 +46,7 @@ _CLOCK = 1000
 Turns = Sequence[tuple[str, str]]
 _PROBE = "is-this-dycoke"
 """Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
-_PROBE_FRAMES, _PROBE_SIZE = 8, 64
+_PROBE_FRAMES, _PROBE_SIZE = 8, 64  # equivalent: any small video
 _MOST_SENTENCES, _LENGTH = 100, 2000
 
 
