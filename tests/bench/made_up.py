@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
-from dycoke_cli.ask import Answered, Ask, Event, Seen
+from dycoke_cli.ask import Answered, Ask, Event, Seen, Warn
 from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.evaluation.method_row import MethodRow
@@ -51,6 +51,7 @@ class PretendedAsker:
 
     def _events(self, ask: Ask, *, first: bool) -> Iterator[Event]:
         shared = 0.0 if ask.blind or not first else 1.0
+        yield Warn(f"{ask.question} is hard")
         if not ask.blind:
             yield Seen((), (), prepared_s=0.5)
         yield Answered(self.answered(ask.question, video_decode=shared, vision=4 * shared))

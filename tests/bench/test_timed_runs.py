@@ -134,10 +134,19 @@ def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
     assert seen == [("Where?", True, 32), ("Who?", False, 1)]
 
 
-def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
-    asker.generated = 1
+@pytest.mark.parametrize(("generated", "per_token"), [(1, None), (2, 0.75)])
+def test_a_single_token_has_no_time_per_token(
+    asker: PretendedAsker, generated: int, per_token: float | None
+) -> None:
+    asker.generated = generated
     [none] = rows_of("none")
-    assert run(asker, none)[0][1].decode_per_token is None
+    assert run(asker, none)[0][1].decode_per_token == per_token
+
+
+def test_what_the_engine_warns_of_is_told(asker: PretendedAsker) -> None:
+    told: list[str] = []
+    measure(asker, rows_of("none")[0], "v", QUESTIONS, REQUEST, told.append)  # type: ignore[arg-type]
+    assert told == ["Who? is hard", "Where? is hard"]
 
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:

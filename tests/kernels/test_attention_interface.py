@@ -11,6 +11,7 @@ import torch
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.kernels import attention as attention_interface
 from dycoke_cli.kernels.attention import NAME
+from dycoke_cli.kernels.attention import attention as attend
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.exactness import assert_same_steps, generated
@@ -133,3 +134,16 @@ def test_who_asks_for_other_attention_keeps_it() -> None:
     with with_kernels(model):
         assert attention_implementation(model.get_decoder()) == NAME
         assert not use_custom_attention(model)
+
+
+def test_what_our_shapes_lack_is_left_to_the_stock_function(used) -> None:
+    key, module = torch.randn(1, 2, 5, 8), torch.nn.Module()
+    with torch.no_grad():
+        for lacking in ({"cache": object()}, {"dropout": 0.5}):
+            attend(module, key[:, :, :1], key, key, None, **lacking)
+        with pytest.raises(ValueError, match="softcap"):  # which that one hasn't got, either
+            attend(module, key[:, :, :1], key, key, None, softcap=30.0)
+        assert not used
+        attend(module, key[:, :, :1], key, key, None)
+        attend(module, key, key, key, None)  # one that doesn't say so is causal
+    assert used == {"decode_attention": 1, "causal_attention": 1}

@@ -90,6 +90,8 @@ def test_rounded_weights_and_their_bytes_by_hand() -> None:
     assert Int8Linear.packing_nbytes_of(linear) == 700
     assert FbgemmInt8Linear.nbytes_of(linear) == 7 * (100 + 4 + 4 + 4)
     assert FbgemmInt8Linear.packing_nbytes_of(linear) == 7 * 100 * (4 + 1)
+    large = nn.Linear(2, 8192 * torch.get_num_threads() + 7)
+    assert FbgemmInt8Linear.packing_nbytes_of(large) == 2 * (large.out_features - 7) * (4 + 1)
     assert PairedInt8Linear.nbytes_of(linear) == 7 * (136 + 112)
 
 

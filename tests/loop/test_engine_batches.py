@@ -113,6 +113,14 @@ def test_what_waits_is_divided_into_batches_of_equal_questions(asking: Asking) -
     assert batches(asking, *asks) == [["0", "2", "5", "6", "8"], ["1", "7"], ["3"], ["4"], ["9"]]
 
 
+@pytest.mark.parametrize(("bulk", "expected"), [(False, ["0", "12"]), (True, ["12", "0"])])
+def test_a_run_has_its_largest_batch_first(asking: Asking, bulk: bool, expected: list[str]) -> None:
+    client = Client(bulk=bulk)
+    client.is_over = True
+    asks = [asking.ask("0", method="evs"), *map(asking.ask, "12")]
+    assert ["".join(batch) for batch in batches(asking, *asks, client=client)] == expected
+
+
 def test_questions_of_several_clients_are_one_batch(asking: Asking) -> None:
     with asking.engine() as engine:
         pendings = [p for n in range(3) for p in engine.submit(asking.ask(f"{n}"))]
@@ -121,6 +129,7 @@ def test_questions_of_several_clients_are_one_batch(asking: Asking) -> None:
 
 
 def test_a_batch_has_a_limit_and_a_function_has_its_turn(asking: Asking) -> None:
+    asking.pretended.fitting = 100
     with asking.engine() as engine:
         pendings = [p for n in range(11) for p in engine.submit(asking.ask(f"{n}"))]
         asking.wait_until_read(pendings)

@@ -130,6 +130,7 @@ def test_each_landlock_denies_all_rights_that_it_knows(version: int) -> None:
     assert made == struct.pack(f"{len(rights)}Q", *rights)
     assert (create, size.value, flags, restrict) == (444, len(made), 0, (446, ruleset, 0))
     assert not sandbox._landlock(Mock(**{"syscall.return_value": 0}))
+    assert not sandbox._landlock(Mock(**{"syscall.side_effect": [version, -1]}))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")

@@ -32,6 +32,9 @@ def serve(connection: Connection, greeting: str) -> None:
             sys.exit(3)
         if word == "sleep":
             time.sleep(1000)
+        if word == "files":
+            connection.send([os.readlink(f"/proc/self/fd/{number}") for number in range(3)])
+            continue
         if word == "start":  # as Ray does
             subprocess.run(["true"], check=True, preexec_fn=os.getpid)
         connection.send(f"{greeting} {word}")
@@ -61,6 +64,14 @@ def test_messages_go_to_and_fro(worker: Worker) -> None:
         assert wait([worker], 60) == [worker]
         assert worker.receive() == f"hello {word}"
     assert wait([worker], 0) == []
+
+
+@linux
+def test_its_code_may_read_and_print(worker: Worker) -> None:
+    """The pipe was stdin and stdout."""
+    worker.send("files")
+    stdin, stdout, stderr = worker.receive()
+    assert (stdin, stdout) == (os.devnull, stderr)
 
 
 @FORKED

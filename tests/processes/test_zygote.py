@@ -36,6 +36,8 @@ def serve(channel: Channel) -> None:
         match channel.receive()[0]["do"]:
             case "exit":
                 os._exit(7)
+            case "end":
+                os._exit(0)
             case "fail":
                 raise ValueError
             case "die":
@@ -109,7 +111,9 @@ def test_no_secret_comes_along(monkeypatch: pytest.MonkeyPatch, *, forks: bool) 
 
 
 @pytest.mark.parametrize("forks", [True, False])
-@pytest.mark.parametrize(("do", "code"), [("exit", 7), ("fail", 1), ("die", -11), ("hide", -9)])
+@pytest.mark.parametrize(
+    ("do", "code"), [("exit", 7), ("end", 0), ("fail", 1), ("die", -11), ("hide", -9)]
+)
 def test_its_end_is_told(
     monkeypatch: pytest.MonkeyPatch, *, forks: bool, do: str, code: int
 ) -> None:

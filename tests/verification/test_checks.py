@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import VideoSession
+from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine import vision
 from dycoke_cli.engine.kv_cache import KVLayer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family, Layout, family_of
 from dycoke_cli.verification import run_checks as checking
 from dycoke_cli.verification.reference import Run
-from dycoke_cli.verification.run_checks import TOLERANCE, checks, compare, verify
+from dycoke_cli.verification.run_checks import TOLERANCE, checks, compare, compare_batch, verify
 from dycoke_cli.verification.verification_report import CheckResult
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.found import FOUND, found, newest
@@ -130,12 +131,29 @@ def test_values_that_lag_behind_are_found(monkeypatch) -> None:
     assert report.verdict == "not verified"
 
 
+@pytest.mark.parametrize(("dtype", "verdict"), [(torch.float32, "failed"), (torch.bfloat16, "ok")])
+def test_a_batch_answers_as_each_alone(dtype: torch.dtype, verdict: str, monkeypatch) -> None:
+    loaded = SimpleNamespace(model=SimpleNamespace(dtype=dtype))
+    session: Any = SimpleNamespace(
+        loaded=loaded, ask=lambda question, *_, **__: SimpleNamespace(answer=question)
+    )
+    together = [SimpleNamespace(answer=question) for question in checking.QUESTIONS]
+    monkeypatch.setattr(checking, "ask_together", lambda *_: together)
+    assert compare_batch(session, DyCoke()).verdict == "ok"
+    together[1].answer = "another"
+    step = compare_batch(session, DyCoke())
+    assert (step.verdict, step.figures) == (verdict, {"alike": 2, "questions": 3})
+    assert step.detail.startswith("2 of 3 identical")
+    assert ("rounding" in step.detail) == (verdict == "ok")
+
+
 def run_of(tokens: list[int], logits: list[list[float]]) -> Run:
     return Run(torch.tensor(tokens), torch.tensor(logits))
 
 
 def test_a_close_call_is_told_from_a_wrong_answer() -> None:
     theirs = run_of([1, 0], [[0.0, 10.0], [5.0, 4.9]])
+    assert compare(theirs, theirs, torch.float32)[0] == "ok"
     tipped = run_of([1, 1], [[0.0, 10.0], [4.9, 5.0]])
     wrong = run_of([1, 1], [[0.0, 10.0], [0.0, 5.0]])
     assert compare(tipped, theirs, torch.bfloat16)[0] == "ok"

@@ -85,7 +85,7 @@ def measure(
     The questions of a run share the encoded video.
     """
     # Else the garbage of the previous run would be collected during this one.
-    gc.collect()
+    gc.collect()  # equivalent: time alone
     sampling = row.spec.sampled(request.sampling)
     request = replace(request.with_method(row.method), sampling=sampling or Sampling())
     shown, blind = (Footage(video, video),), sampling is None
@@ -228,7 +228,7 @@ def run(
     loaded = load(chosen, on_stage=listener.stage)
     with Engine(request, loaded=loaded) as engine:
         # Scanning the objects of torch and transformers takes 0.4 s, of a run that chance chooses.
-        gc.freeze()
+        gc.freeze()  # equivalent: time alone
         results = measure_all(
             rows,
             videos,

@@ -52,7 +52,6 @@ class GoneError(Exception):
     """A worker exited unexpectedly."""
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
         self.exit_code = exit_code
 
     @property

@@ -241,7 +241,7 @@ def _taking_masks(model: Any) -> Iterator[None]:
     """Use SDPA within the block, or eager attention: both accept a different mask per layer."""
     decoder = model.get_decoder()
     before = attention_implementation(decoder)
-    decoder.set_attn_implementation(EAGER if before == EAGER else SDPA)
+    decoder.set_attn_implementation(EAGER if before == EAGER else SDPA)  # equivalent: both do
     try:
         yield
     finally:

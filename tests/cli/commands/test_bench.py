@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dycoke_cli.bench import bench_run
 from dycoke_cli.cli.commands.bench import QUESTION
+from dycoke_cli.evaluation.method_row import MethodRow
+from tests.bench.made_up import measured, rows_of
 from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, REAL, run_here, run_process
 from tests.documents import valid
@@ -98,6 +102,24 @@ def test_warnings_once_and_the_note_on_stderr(fake: Fake) -> None:
     assert report["warnings"] == ["hardly fits; use fewer frames"]
     quiet = run_here("bench", CLIP, "--frames", "4", "--runs", "1", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
+
+
+def test_each_answers_warnings_are_told_but_those_of_controls(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+
+    def measure(engine: object, row: MethodRow, *_: object) -> list[Any]:
+        return [measured(f"{next(numbers)}", warnings=(f"by {row.spec.text}",))]
+
+    monkeypatch.setattr(bench_run, "measure", measure)
+    left_out = rows_of("none,evs,one-frame"), ["dart is left out"]
+    monkeypatch.setattr(bench_run, "rows_on", lambda *_: left_out)
+    report = bench(CLIP, "--methods", "evs,dart,one-frame", "--runs", "2")
+    *warned, none, evs, one = report["warnings"]
+    assert warned == ["dart is left out", "by none", "by evs"]
+    for text, spec in ((none, "none"), (evs, "evs"), (one, "one-frame")):
+        assert text.startswith(f"{spec} answered {QUESTION!r} about {CLIP} differently in two runs")
 
 
 def test_text_off_a_terminal(fake: Fake) -> None:

@@ -36,7 +36,9 @@ def test_what_large_models_say_passes() -> None:
     }
     check_settings("config.json", config)
     check_settings("tokenizer_config.json", {"model_max_length": 10**30})
-    check_settings("generation_config.json", {"num_beams": 1, "repetition_penalty": 1.05})
+    one = {"num_beams": 1, "num_beam_groups": 1, "num_return_sequences": 1, "guidance_scale": 1}
+    none = {"penalty_alpha": 0, "prompt_lookup_num_tokens": 0, "constraints": None}
+    check_settings("generation_config.json", {**one, **none, "repetition_penalty": 1.05})
 
 
 @pytest.mark.parametrize("package", [None, "json"])
