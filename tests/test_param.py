@@ -218,15 +218,11 @@ def test_where_methods_act() -> None:
     assert {name: places(METHODS[name]) for name in acts} == acts
 
 
-def reported(name: str) -> dict[str, object]:
-    method = with_model_defaults(create(name), {"prune_layer": 3, "positions": "kept"})
-    return {"name": method.name, **method.parameters()}
-
-
 def test_the_schema_takes_what_is_reported_and_nothing_else() -> None:
     schema = jsonschema.Draft202012Validator(method_schema())
     for name in METHODS:
-        good = reported(name)
+        method = with_model_defaults(create(name), {"prune_layer": 3, "positions": "kept"})
+        good = {"name": method.name, **method.parameters()}
         schema.validate(good)
         assert restore(good).parameters() == {k: v for k, v in good.items() if k != "name"}
         assert not schema.is_valid(good | {"more": 1}), name

@@ -46,7 +46,7 @@ def ask(
 ) -> list[Prediction]:
     """The predictions of rows (method, frames, item), as an evaluation makes them."""
     asked = {
-        f"{number}": (row_of(method, frames), item)
+        f"{number}": (SimpleNamespace(method=method, spec=Spec(frames)), item)
         for number, (method, frames, item) in enumerate(rows)
     }
     plan = eval_run._EvaluationPlan(request, request.method, {})
@@ -58,10 +58,6 @@ def ask(
         outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
     outcomes.sort(key=lambda outcome: int(outcome.key))
     return [scored(Samples(), asked[outcome.key][1], outcome) for outcome in outcomes]
-
-
-def row_of(method: Method, frames: int) -> Any:
-    return SimpleNamespace(method=method, spec=Spec(frames))
 
 
 @dataclass(frozen=True)

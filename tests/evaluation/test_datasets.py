@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -205,16 +204,10 @@ def test_a_folder_of_frames_is_a_video_of_three_frames_per_second(tmp_path: Path
     assert clip.timestamps_s == pytest.approx([i / 3 for i in range(6)])
     for shown, file in zip(clip.frames, sorted(path.iterdir()), strict=True):
         with Image.open(file) as picture:
-            difference = abs(shown.astype(int) - _rgb(picture)).mean()
+            difference = abs(shown.astype(int) - picture.convert("RGB")).mean()
         assert difference < 4
     part = read(path, first.sampled(Sampling(frames=100)))
     assert part.timestamps_s == pytest.approx([2 / 3, 1, 4 / 3])
-
-
-def _rgb(picture: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(picture.convert("RGB")).astype(int)
 
 
 def test_the_first_videos_are_the_same_whatever_the_number(tmp_path: Path) -> None:

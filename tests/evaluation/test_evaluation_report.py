@@ -34,11 +34,6 @@ NONE, OTHER = (
 RIGHT = {"none": (True, False, True, True), "other": (True, True, False, False)}
 
 
-def named(row: KeptRow, name: str) -> KeptRow:
-    """A row whose answers are those of another."""
-    return replace(row, spec=replace(row.spec, name=name))
-
-
 def answer(row: KeptRow, number: int, said: str | None = None) -> Prediction:
     right = RIGHT[row.spec.name][number]
     text = said or ("yes" if right else f"no {row.spec.name}")
@@ -60,8 +55,9 @@ def written(
     write_record(folder, record)
     with open_answers(folder) as journal:
         for row in rows:
+            name = row.spec.name if names is None else names[row.spec.text]
+            by = replace(row, spec=replace(row.spec, name=name))
             for place in places:
-                by = row if names is None else named(row, names[row.spec.text])
                 journal.add(row.setup, answer(by, place), "abc")
     return folder
 

@@ -66,10 +66,6 @@ def firsts(seconds: list[float]) -> list[float]:
     return seconds[::2]
 
 
-def fours(seconds: list[float]) -> list[float]:
-    return seconds[::4]
-
-
 def clock(text: str) -> float:
     seconds = 0.0
     for part in text.split(":"):
@@ -96,7 +92,7 @@ UNLISTED_WRITTEN: dict[str, tuple[str, Callable, Callable, float]] = {
     **dict.fromkeys(("qwen4_exp", "lfm3_vl"), (r"<([\d.]+) seconds>", pairs, float, 0.051)),
     "minimax_m3_vl": (r"([\d.]+) seconds", firsts, float, 0.051),
     "nemotron_h_omni": (r"sampled at ([\d.]+) seconds", list, float, 0.051),
-    "kimi_k25": (r"(\d\d:\d\d:\d\d\.\d+)<\|media_begin", fours, clock, 0.051),
+    "kimi_k25": (r"(\d\d:\d\d:\d\d\.\d+)<\|media_begin", lambda s: s[::4], clock, 0.051),
     **dict.fromkeys(("muse_spark", "muse_glimmer"), (r"Time: ([\d.]+)s", firsts, float, 0.051)),
     **dict.fromkeys(("glm5_next", "glmga"), (r"([\d.]+) seconds", firsts, float, 0.051)),
 }

@@ -126,11 +126,6 @@ def test_on_other_caches_each_option_is_as_if_it_was_generated(family: str) -> N
     check_forced(loaded_of(family))
 
 
-def unlisted(family: str) -> LoadedModel:
-    """A tiny model that the table of families doesn't know."""
-    return as_loaded(family, *unlisted_of(family))
-
-
 # Of nemotron_h_omni the output layer isn't where `in_float64` looks for it.
 OUTSIDE = set(UNLISTED_MAKERS) - {"nemotron_h_omni"}
 
@@ -139,7 +134,7 @@ OUTSIDE = set(UNLISTED_MAKERS) - {"nemotron_h_omni"}
 @pytest.mark.extended
 @pytest.mark.parametrize("family", sorted(OUTSIDE))
 def test_of_an_unlisted_family_each_option_is_as_if_it_was_generated(family: str) -> None:
-    check_forced(unlisted(family))
+    check_forced(as_loaded(family, *unlisted_of(family)))
 
 
 def check_forced(loaded: LoadedModel) -> None:

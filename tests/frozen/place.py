@@ -91,8 +91,10 @@ def place(folder: Path) -> Iterator[None]:
         shutil.copyfile(ROOT / "sample_videos" / clip, folder / name)
     shutil.copyfile(folder / "broken.mp4", folder / "clips" / "broken.mp4")
     (folder / "pictures").mkdir()
-    for number in range(4):
-        _draw(folder / "pictures" / f"{number}.png", 40 - 10 * number)
+    for number, top in enumerate((40, 30, 20, 10)):  # a blue square on black rises
+        picture = Image.new("RGB", (64, 64))
+        picture.paste("blue", (20, top, 36, top + 16))
+        picture.save(folder / "pictures" / f"{number}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cache_folder.ENVIRONMENT, str(folder / "own" / "cache"))
         patch.setenv(unix_socket.ENVIRONMENT, str(folder / "own" / "runtime"))
@@ -101,13 +103,6 @@ def place(folder: Path) -> Iterator[None]:
         patch.chdir(folder)
         patch.setattr(resolve, "folder_fingerprint", lambda folder: EDITION)
         yield
-
-
-def _draw(path: Path, top: int) -> None:
-    """A blue square on black."""
-    picture = Image.new("RGB", (64, 64))
-    picture.paste("blue", (20, top, 36, top + 16))
-    picture.save(path)
 
 
 def run(command: str) -> list[Outcome]:

@@ -101,13 +101,10 @@ def _take_record(content: bytes, folder: Path) -> object:
     return read_record(folder)
 
 
-def _add_result(results: Any, number: int) -> None:
-    results.write((RESULT % number).encode())
-
-
 JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
     "results of batch": (
-        lambda folder: open_results(folder / "results.jsonl"), _add_result, "results.jsonl"
+        lambda folder: open_results(folder / "results.jsonl"),
+        lambda results, number: results.write((RESULT % number).encode()), "results.jsonl",
     ),
     "answers of eval": (open_answers, add_answer, "answers.jsonl"),
     "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),

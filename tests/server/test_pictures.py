@@ -42,14 +42,10 @@ def clips(
     return clips_of(read(*parts, most=most, media_io_kwargs={"video": about}), pixels)
 
 
-def brightness(clip: Clip) -> list[int]:
-    return [round(frame.mean() / 16) for frame in clip.frames]
-
-
 def test_pictures_of_any_type_are_frames_a_second_apart() -> None:
     kinds = ("png", "jpeg", "webp")
     [clip] = clips(*(part(encoded(n, kind), kind) for n, kind in enumerate(kinds)))
-    assert brightness(clip) == [0, 1, 2]
+    assert [round(frame.mean() / 16) for frame in clip.frames] == [0, 1, 2]
     assert clip.timestamps_s == pytest.approx((0, 1, 2))
     assert clip.info.duration_s == 3
     assert not clip.warnings

@@ -126,14 +126,10 @@ def test_everything_else_is_read_by_these_functions() -> None:
 
 def _reads(call: ast.Call) -> bool:
     """Whether a call is `read_bytes()` or `read_text()` of a path, or an `open` for reading."""
-    name, values = ast.unparse(call.func), [one.value for one in call.args if _is_text(one)]
-    modes = [mode for mode in values if set(mode) <= set("rwxabt+")]
+    name, values = ast.unparse(call.func), [getattr(one, "value", None) for one in call.args]
+    modes = [mode for mode in values if isinstance(mode, str) and set(mode) <= set("rwxabt+")]
     if name.endswith((".read_bytes", ".read_text")):
         return not name.startswith("input_file.")
     if name in ("open", "gzip.open") or (name.endswith(".open") and modes):
         return not any({*mode} & {*"wxa"} for mode in modes)
     return False
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

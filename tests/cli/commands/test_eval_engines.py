@@ -31,11 +31,6 @@ def cluster() -> Iterator[Any]:
         yield running
 
 
-def flags(name: str, data: Path, out: Path) -> tuple[str | Path, ...]:
-    model = ("--model", "mini")
-    return ("eval", name, "--data", data / name, *EXACT, *model, "--out", out)
-
-
 def predictions(folder: Path) -> dict[tuple[str, str], Any]:
     """What was said to each question under each setup, and its score; no question twice."""
     lines = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
@@ -56,7 +51,8 @@ def tables(*folders: Path) -> dict[str, Any]:
 
 
 def answered(name: str, data: Path, out: Path, *how: str) -> Path:
-    outcome = run_here(*flags(name, data, out), *METHODS, "--quiet", *how)
+    flags = ("--data", data / name, *EXACT, "--model", "mini", "--out", out, *METHODS, "--quiet")
+    outcome = run_here("eval", name, *flags, *how)
     assert outcome.code == 0, outcome.err
     return out
 

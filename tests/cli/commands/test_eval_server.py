@@ -32,12 +32,8 @@ def method_of(body: dict[str, Any]) -> str:
     return str(body["dycoke"]["method"]) if "dycoke" in body else "blind"
 
 
-def by_method(body: dict[str, Any]) -> Reply:
-    return said(body, f"{method_of(body)} says")
-
-
 def test_rows_by_method_and_null_for_what_a_server_doesnt_tell(tmp_path: Path) -> None:
-    with serving(by_method) as endpoint:
+    with serving(lambda body: said(body, f"{method_of(body)} says")) as endpoint:
         run = evaluate(endpoint, tmp_path, "--methods", "none,evs:retain=0.5,no-video", "--json")
         again = evaluate(endpoint, tmp_path, "--methods", "none,evs:retain=0.5,no-video")
     assert run.code == again.code == 0

@@ -40,11 +40,6 @@ def windows_of(run: Outcome) -> list[tuple[float, float, list[float]]]:
     return [(one["start"], one["end"], one["frames"]["timestamps_s"]) for one in run.objects]
 
 
-def parts_of(path: Path) -> list[tuple[float, float, list[float]]]:
-    """What `ask --every` asks about in the finished file."""
-    return windows_of(run_here("ask", path, "What?", *WINDOWS, "--json"))
-
-
 def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
     """Call `before` with the number of each question that is asked."""
     ask = Fake.ask_together
@@ -78,7 +73,7 @@ def test_a_growing_file_has_the_windows_of_the_finished_one(
 ) -> None:
     recording = recorded(tmp_path, suffix)
     path = tmp_path / f"growing{suffix}"
-    expected = parts_of(recording)
+    expected = windows_of(run_here("ask", recording, "What?", *WINDOWS, "--json"))
     with growing(recording, path):
         run = run_here("watch", path, "What?", *WINDOWS, "--timeout", "1", "--json")
     assert (run.code, len(expected)) == (0, 4), run.err
