@@ -39,17 +39,15 @@ def test_not_a_video(tmp_path: Path, content: bytes) -> None:
     assert "diary.mp4" in run.err
 
 
-def test_empty_stdin() -> None:
-    run, _ = both_ways("-")
-    assert run.code == 3
-    assert "stdin is empty" in run.err
-
-
-def test_folder_without_weights(tmp_path: Path) -> None:
+def test_empty_stdin_and_a_folder_without_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    run, _ = both_ways(CLIP, "--model", str(tmp_path))
-    assert run.code == 4
-    assert "has no weights" in run.err
+    for video, flags, code, sentence in (
+        ("-", (), 3, "stdin is empty"),
+        (CLIP, ("--model", str(tmp_path)), 4, "has no weights"),
+    ):
+        run, _ = both_ways(video, *flags)
+        assert run.code == code
+        assert sentence in run.err
 
 
 def test_model_and_video_are_looked_at_before_anything_is_loaded(fake: Fake) -> None:

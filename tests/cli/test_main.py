@@ -51,15 +51,12 @@ def test_debugging_shows_where(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
         assert "Traceback" not in run.out
 
 
-def test_accelerator_memory() -> None:
+def test_no_room_in_an_accelerator_or_on_a_disk_and_other_trouble() -> None:
     import torch
 
     assert output.explain(torch.OutOfMemoryError("CUDA out of memory")).exit_code == 5
     assert output.explain(RuntimeError("MPS backend out of memory (…)")).exit_code == 5
     assert output.explain(RuntimeError("shapes differ")).exit_code == 1
-
-
-def test_other_trouble_with_files_is_not_a_full_disk() -> None:
     assert output.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
     assert output.explain(OSError(errno.EIO, "x")).exit_code == 1
 

@@ -94,13 +94,10 @@ def test_several_questions_have_a_line_each_and_one_session(fake: Fake) -> None:
     assert "> Two?" in run.err
 
 
-def test_answer_of_several_lines(fake: Fake) -> None:
+def test_answers_of_several_lines_and_of_none(fake: Fake) -> None:
     fake.answer = "one\ntwo three\n"
     assert run_here("ask", CLIP, "A?").out == "one\ntwo three\n"
     assert run_here("ask", CLIP, "A?", "-q", "B?").out == "one two three \n" * 2
-
-
-def test_empty_answer_is_an_empty_line(fake: Fake) -> None:
     fake.answer = ""
     assert run_here("ask", CLIP, "A?", "-q", "B?").out == "\n\n"
 

@@ -18,6 +18,7 @@ from tests.cli.harness import CLIP, run_here
 DEFAULTS = DyCoke(prune_layer=2, positions="kept").parameters()
 STAGE_1 = {"kv_prune": False}
 """Where neither the method nor a parameter of stage 2 is named."""
+GIVEN = {"merge_ratio": 0.5, "prune_layer": 5, "recall": False}
 
 
 def asked(fake: Fake, *flags: str) -> dict[str, Any]:
@@ -48,27 +49,19 @@ def asked(fake: Fake, *flags: str) -> dict[str, Any]:
         (["--positions", "renumbered"], STAGE_1 | {"positions": "renumbered"}),
         (["--merge-stage", "vision"], STAGE_1 | {"merge_stage": "vision"}),
         (["--merge-stage", "llm"], STAGE_1),
+        (["--method", "dycoke:merge_ratio=0.5,prune_layer=5,recall=false"], GIVEN),
+        (["--method", "dycoke:merge-ratio=0.5:prune-layer=5:recall=false"], GIVEN),
+        (["--method", "dycoke,merge_ratio=0.5", "--prune-layer", "5", "--no-recall"], GIVEN),
+        (
+            ["--method", "dycoke-once:merge_ratio=0.5,prune_layer=5", "--merge-ratio", "0.50"],
+            GIVEN,
+        ),
     ],
 )
 def test_parameters_of_the_method(fake: Fake, flags: list[str], changed: dict[str, Any]) -> None:
     method = asked(fake, *flags)["method"]
     assert method.name == "dycoke"
     assert method.parameters() == DEFAULTS | changed
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--method", "dycoke:merge_ratio=0.5,prune_layer=5,recall=false"],
-        ["--method", "dycoke:merge-ratio=0.5:prune-layer=5:recall=false"],
-        ["--method", "dycoke,merge_ratio=0.5", "--prune-layer", "5", "--no-recall"],
-        ["--method", "dycoke-once:merge_ratio=0.5,prune_layer=5", "--merge-ratio", "0.50"],
-    ],
-)
-def test_parameters_within_the_method(fake: Fake, flags: list[str]) -> None:
-    method = asked(fake, *flags)["method"]
-    changed = {"merge_ratio": 0.5, "prune_layer": 5, "recall": False}
-    assert (method.name, method.parameters()) == ("dycoke", DEFAULTS | changed)
 
 
 def test_other_methods(fake: Fake) -> None:

@@ -133,21 +133,21 @@ def test_panel_is_no_wider_than_a_terminal_of_80_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waited_s", "time"),
+    ("waited_s", "warm_up_s", "time"),
     [
-        (3.75, "3.75 s: start 0.19 · vision 1.50 · prefill 2.00 · decode 0.06"),
-        (3.56, "3.56 s: vision 1.50 · prefill 2.00 · decode 0.06"),
-        (100, "100 s: start 96 · vision 2 · prefill 2"),
-        (None, "65.3 s: start 61.8 · vision 1.5 · prefill 2.0 · decode 0.1"),
+        (3.75, 0, "3.75 s: start 0.19 · vision 1.50 · prefill 2.00 · decode 0.06"),
+        (3.56, 0, "3.56 s: vision 1.50 · prefill 2.00 · decode 0.06"),
+        (100, 0, "100 s: start 96 · vision 2 · prefill 2"),
+        (None, 0, "65.3 s: start 61.8 · vision 1.5 · prefill 2.0 · decode 0.1"),
+        (
+            9.56,
+            1.25,
+            "9.56 s: start 4.75 · warm-up 1.25 · vision 1.50 · prefill 2.00 · decode 0.06",
+        ),
     ],
 )
-def test_panel_has_what_was_waited_for(waited_s: float | None, time: str) -> None:
-    assert f"Time           {time}  " in printed(panel(ANSWER, waited_s))
-
-
-def test_panel_names_what_was_waited_for_a_comparison() -> None:
-    text = printed(panel(ANSWER, 9.56, warm_up_s=1.25))
-    assert "9.56 s: start 4.75 · warm-up 1.25 · vision 1.50 · prefill 2.00 · decode 0.06" in text
+def test_panel_has_what_was_waited_for(waited_s: float | None, warm_up_s: float, time: str) -> None:
+    assert f"Time           {time}  " in printed(panel(ANSWER, waited_s, warm_up_s=warm_up_s))
 
 
 def test_panel_of_a_model_with_other_layers() -> None:
@@ -259,20 +259,16 @@ def table_rows(left: Answer, right: Answer) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1536, "1.54 kB"), (99_960, "100 kB"),
-     (999_600, "1 MB"), (1.79e9, "1.79 GB"), (146.4e9, "146 GB"), (5e15, "5000 TB")],
+    ("shown", "texts"),
+    [
+        (units.size, {0: "0 B", 999: "999 B", 1000: "1 kB", 1536: "1.54 kB", 99_960: "100 kB",
+                      999_600: "1 MB", 1.79e9: "1.79 GB", 146.4e9: "146 GB", 5e15: "5000 TB"}),
+        (units.seconds, {0: "0 ms", 0.0994: "99 ms", 0.1: "0.10 s", 9.99: "9.99 s", 10: "10.0 s",
+                         75.26: "75.3 s"}),
+    ],
 )  # fmt: skip
-def test_size(value: float, text: str) -> None:
-    assert units.size(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 ms"), (0.0994, "99 ms"), (0.1, "0.10 s"), (9.99, "9.99 s"),
-                        (10, "10.0 s"), (75.26, "75.3 s")],
-)  # fmt: skip
-def test_seconds(value: float, text: str) -> None:
-    assert units.seconds(value) == text
+def test_sizes_and_seconds(shown: Any, texts: dict[float, str]) -> None:
+    assert {value: shown(value) for value in texts} == texts
 
 
 @pytest.mark.parametrize(
