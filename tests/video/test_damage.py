@@ -59,13 +59,20 @@ def cut(coded: CodedClip, path: Path, number: int) -> Path:
 
 @pytest.mark.parametrize(
     ("lost", "told"),
-    [([20], "1 damaged packet was skipped"), ([1, 2, 30], "3 damaged packets were skipped")],
+    [
+        ([0], "1 damaged packet was skipped"),
+        ([20], "1 damaged packet was skipped"),
+        ([1, 2, 30], "3 damaged packets were skipped"),
+    ],
 )
 def test_damaged_packets(lost: list[int], told: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    """Times count from the first sound frame."""
     path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", *lost)
     clip = read(path, ALL)
     assert numbers_in(clip.frames) == [number for number in range(50) if number not in lost]
     assert clip.warnings == (f"{path} is damaged: {told}",)
+    assert clip.timestamps_s[0] == 0.0
+    assert clip.info.start_s == pytest.approx(0.04 if 0 in lost else 0.0)
 
 
 def test_wanted_frame_is_damaged_then_the_nearest_sound_one(
@@ -74,15 +81,6 @@ def test_wanted_frame_is_damaged_then_the_nearest_sound_one(
     path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 0, 49)
     clip = read(path, Sampling(frames=2))
     assert numbers_in(clip.frames) == [1, 48]
-
-
-def test_damaged_first_frame_times_count_from_the_first_sound_one(
-    make_clip: MakeClip, tmp_path: Path
-) -> None:
-    clip = read(damaged(make_clip(STILLS), tmp_path / "bad.mp4", 0), ALL)
-    assert numbers_in(clip.frames) == list(range(1, 50))
-    assert clip.timestamps_s[0] == 0.0
-    assert clip.info.start_s == pytest.approx(0.04)
 
 
 def test_every_packet_damaged(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -358,15 +358,11 @@ def test_one_zero_point_for_a_file_and_a_stream(
     text = "".join(cues)
     (tmp_path / "beside.srt").write_text(text)
     clip, path = make_clip(Recipe()).path, tmp_path / f"v{suffix}"
-    if suffix == ".mkv":
-        muxed(clip, path, text, start=Fraction(5, 2), sound=True)
-    else:
-        muxed(clip, path, start=Fraction(5, 2), sound=True)
-    beside = SubtitleSource(str(tmp_path / "beside.srt"))
-    found = [read(path, Sampling(frames=50), subtitles=beside)]
-    if suffix == ".mkv":
-        found.append(read(path, Sampling(frames=50), subtitles=SubtitleSource(None)))
-    for one in found:
+    beside, within = SubtitleSource(str(tmp_path / "beside.srt")), SubtitleSource(None)
+    streams = [text] if suffix == ".mkv" else []
+    muxed(clip, path, *streams, start=Fraction(5, 2), sound=True)
+    for source in [beside, *[within] * len(streams)]:
+        one = read(path, Sampling(frames=50), subtitles=source)
         assert one.info.start_s == 2.5
         assert one.timestamps_s[0] == 0
         # From 2.5 to 4.5 s of the file.
@@ -429,29 +425,28 @@ def test_only_lines_at_sampled_frames(
     assert any("at a sampled frame" in warning for warning in found.warnings) is not bool(texts)
 
 
+def check_none_can_be_read(video: Path, sentence: str, warning: str) -> None:
+    """Refused where they are required, and otherwise warned of."""
+    with pytest.raises(UsageError, match=rf"{sentence}.*leave out --sub"):
+        read(video, subtitles=SubtitleSource(None))
+    clip = read(video, subtitles=SubtitleSource(None, required=False))
+    assert clip.subtitles is None
+    assert warning in clip.warnings[0]
+
+
 def test_pictures_of_text_are_refused_or_warned_of(make_clip: MakeClip, tmp_path: Path) -> None:
     video = muxed(make_clip(Recipe()).path, tmp_path / "v.mkv", SRT)
     content = video.read_bytes()
     assert content.count(b"S_TEXT/UTF8") == 1
     video.write_bytes(content.replace(b"S_TEXT/UTF8", b"S_HDMV/PGS\0"))
-    with pytest.raises(
-        UsageError, match=r"pictures or have no decoder \(pgssub\).*leave out --sub"
-    ):
-        read(video, subtitles=SubtitleSource(None))
-    clip = read(video, subtitles=SubtitleSource(None, required=False))
-    assert clip.subtitles is None
-    assert "answered without them" in clip.warnings[0]
+    sentence = r"pictures or have no decoder \(pgssub\)"
+    check_none_can_be_read(video, sentence, "answered without them")
 
 
 def test_a_video_without_any_is_refused_or_warned_of(make_clip: MakeClip) -> None:
     video = make_clip(Recipe()).path
-    with pytest.raises(
-        UsageError, match=r"has no subtitles: no file of its name .*leave out --sub"
-    ):
-        read(video, subtitles=SubtitleSource(None))
-    clip = read(video, subtitles=SubtitleSource(None, required=False))
-    assert clip.subtitles is None
-    assert "no subtitle stream in it; answered without them" in clip.warnings[0]
+    warning = "no subtitle stream in it; answered without them"
+    check_none_can_be_read(video, "has no subtitles: no file of its name ", warning)
     assert read(video).warnings == ()
 
 
