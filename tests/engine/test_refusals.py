@@ -86,12 +86,15 @@ def test_two_videos(model):
     refused(model, "more than one video", inputs)
 
 
-def test_a_ready_made_mask(model):
+def test_a_ready_made_mask_and_labels(model):
     inputs = make_inputs(SHAPE, 4)
     size = inputs["input_ids"].shape[1]
-    mask = torch.zeros(1, 1, size, size)
-    with pytest.raises(UsageError, match="ready-made attention mask"), METHOD(model):
-        model(**inputs | {"attention_mask": mask})
+    for given, sentence in (
+        ({"attention_mask": torch.zeros(1, 1, size, size)}, "ready-made attention mask"),
+        ({"labels": inputs["input_ids"]}, "fewer logits than labels"),
+    ):
+        with pytest.raises(UsageError, match=sentence), METHOD(model):
+            model(**inputs | given)
 
 
 @pytest.mark.parametrize("name", ["a layer", "a loaded model", "a vision tower", "a text model"])
@@ -134,12 +137,6 @@ def test_two_methods_on_one_model(model):
             pool.submit(lambda: EVS()(model).__enter__().__exit__(None, None, None)).result()
         other._stats = [None]
     session.ask("What is it?", EVS(), max_tokens=1)
-
-
-def test_labels(model):
-    inputs = make_inputs(SHAPE, 5)
-    with pytest.raises(UsageError, match="fewer logits than labels"), METHOD(model):
-        model(**inputs, labels=inputs["input_ids"])
 
 
 def test_frames_that_positions_do_not_tell_apart():

@@ -222,12 +222,17 @@ def test_turns_about_one_video_reuse_it(server: Running) -> None:
     assert server.pretended.read == [8, 4]
 
 
+def status_of(server: Running, key: str, question: str, url: str | None = None) -> int:
+    """The status of the answer to a question of the client with this key."""
+    head = {"Authorization": f"Bearer {key}"}
+    return server.request("POST", CHAT, body_of(question, url), **head)[0]
+
+
 def test_what_a_key_made_no_other_key_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cached video: another key has to wait for its own."""
     with running(monkeypatch, key="anna\nben") as server:
         for key, count in (("anna", 1), ("anna", 1), ("ben", 2)):
-            headers = {"Authorization": f"Bearer {key}"}
-            assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == 200
+            assert status_of(server, key, "What?", VIDEO) == 200
             assert len(server.pretended.read) == count
 
 
@@ -296,18 +301,15 @@ def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_videos_of_one_client_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(key: str, url: str | None) -> int:
-        head = {"Authorization": f"Bearer {key}"}
-        return server.request("POST", CHAT, body_of("What?", url), **head)[0]
-
     slow, quick = (f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in (0, 1))
     with running(monkeypatch, key="anna\nben") as server, ThreadPoolExecutor(5) as pool:
         server.pretended.shutter.clear()
         server.pretended.shut_for = b"\0"
-        waiting = [pool.submit(ask, "anna", slow) for _ in range(5)]
+        waiting = [pool.submit(status_of, server, "anna", "What?", slow) for _ in range(5)]
         assert server.pretended.began.wait(20)
         # Without a video, and another client's.
-        assert [ask("anna", None), ask("ben", quick), ask("ben", None)] == [200, 200, 200]
+        for key, url in (("anna", None), ("ben", quick), ("ben", None)):
+            assert status_of(server, key, "What?", url) == 200
         server.pretended.shutter.set()
         assert [one.result() for one in waiting] == [200] * 5
 
@@ -322,15 +324,11 @@ def test_slow_forms_of_one_client_leave_room_for_others(monkeypatch: pytest.Monk
             assert compiled.wait(20)
         return read(body, *more)
 
-    def ask(key: str, question: str) -> int:
-        head = {"Authorization": f"Bearer {key}"}
-        return server.request("POST", CHAT, body_of(question, None), **head)[0]
-
     monkeypatch.setattr(routes, "read", slow)
     with running(monkeypatch, key="anna\nben") as server, ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(ask, "anna", "slow") for _ in range(5)]
+        waiting = [pool.submit(status_of, server, "anna", "slow") for _ in range(5)]
         assert began.wait(20)
-        assert ask("ben", "quick") == 200
+        assert status_of(server, "ben", "quick") == 200
         assert not any(one.done() for one in waiting)
         compiled.set()
         assert [one.result() for one in waiting] == [200] * 5

@@ -481,23 +481,20 @@ def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Pat
     assert (made.method["merge_ratio"], made.method["prune_layer"]) == (0.7, 3)
 
 
-def test_frames_are_counted_as_they_are_kept() -> None:
+def test_frames_are_counted_as_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand: one decoded frame more, while it is resized; of an unlisted family all of them."""
-    of_4k, name = 3840 * 2160 * 3, "llava-onevision-0.5b"
+
+    def of_frames(*sizes: int) -> list[Cost]:
+        name = "llava-onevision-0.5b"
+        return [cost(name, BASELINE, dtype="float32", frame_bytes=size) for size in sizes]
+
+    of_4k = 3840 * 2160 * 3
     # As large as what the model reads: 27 × 27 patches of 14 × 14 pixels.
-    sizes = (of_4k, 27 * 27 * 14 * 14 * 3)
-    large, read = (cost(name, BASELINE, dtype="float32", frame_bytes=size) for size in sizes)
+    large, read = of_frames(of_4k, 27 * 27 * 14 * 14 * 3)
     assert large.warnings == read.warnings == ()
     assert large.bytes.peak - read.bytes.peak == of_4k
-
-
-def test_a_family_outside_the_table_keeps_decoded_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "llava_onevision", UNLISTED)
-    of_4k = 3840 * 2160 * 3
-    found, less = (
-        cost("llava-onevision-0.5b", BASELINE, dtype="float32", frame_bytes=each)
-        for each in (of_4k, of_4k // 2)
-    )
+    found, less = of_frames(of_4k, of_4k // 2)
     assert [one for one in found.warnings if "kept at the size of the video" in one]
     assert found.bytes.peak - less.bytes.peak >= 32 * of_4k // 2
 

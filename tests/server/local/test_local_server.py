@@ -21,8 +21,6 @@ from tests.cli.harness import CLIP, run_here
 from tests.server.local.conftest import Served
 from tests.waiting import until
 
-LONG = " ".join(["word"] * 1000)
-
 
 @contextmanager
 def linked() -> Iterator[Link]:
@@ -73,7 +71,7 @@ def test_a_setup_that_is_not_understood(local: Served) -> None:
 def test_a_command_that_leaves_or_cancels_ends_its_question(local: Served, cancelled: bool) -> None:
     local.pretended.pause_s = 0.06
     with linked() as link:
-        events = begin(link, local, LONG)
+        events = begin(link, local, " ".join(["word"] * 1000))
         assert any(isinstance(event, Text) for _, event in events)
         if cancelled:
             link.send(("cancel", 0, None))
