@@ -35,7 +35,6 @@ pytestmark = [newest, pytest.mark.extended]
 GRIDS = ("glmga", "ernie4_5_vl_moe", "minicpmv4_7", "qwen2_5_omni", "qwen3_omni_moe", "qwen4_exp")
 # Of the table: what makes attention masks of its own isn't proven, so it stays listed.
 OWN_MASKS = ("gemma4", "gemma4_large", "gemma4_unified", "molmo2")
-PIXELS = "pixel_values_videos"
 
 
 def test_the_matrix_has_each_family_that_transformers_has() -> None:

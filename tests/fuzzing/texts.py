@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import tempfile
 from functools import partial
@@ -106,14 +104,6 @@ JUDGED = (
 )
 
 
-def _csv(rows: miniatures.Rows) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
 def _json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
@@ -137,7 +127,7 @@ BENCHMARKS: dict[str, tuple[str, str, bytes, Mutator]] = {
         "mvbench_action_sequence", "action_sequence.json",
         _json(miniatures.mvbench_rows("action_sequence")), json_of,
     ),
-    "NExT-QA": ("nextqa_mc_test", "test.csv", _csv(miniatures.nextqa_rows()), text_of),
+    "NExT-QA": ("nextqa_mc_test", "test.csv", miniatures.csv_of(miniatures.nextqa_rows()), text_of),
     "Perception Test": (
         "perceptiontest_val_mc", "mc_question_valid.json", _json(miniatures.perception_videos()),
         json_of,
@@ -145,7 +135,9 @@ BENCHMARKS: dict[str, tuple[str, str, bytes, Mutator]] = {
     "Video-MME": (
         "videomme", "test.jsonl", _json_lines(miniatures.videomme_rows()), json_lines_of
     ),
-    "VideoDetailCaption": ("video_dc499", "test.csv", _csv(miniatures.videodc_rows()), text_of),
+    "VideoDetailCaption": (
+        "video_dc499", "test.csv", miniatures.csv_of(miniatures.videodc_rows()), text_of
+    ),
 }  # fmt: skip
 """Of each its name, the file that is broken, what is in it, and how it is broken."""
 
