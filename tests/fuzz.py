@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -57,7 +56,10 @@ def main() -> None:
     os.nice(15)
     chosen = [s for s in SUBJECTS if not given.subject or any(n in s.name for n in given.subject)]
     if given.case is not None:
-        show(chosen, given.case)
+        # Without any limits, and its traceback is seen.
+        (subject,) = chosen
+        with tempfile.TemporaryDirectory() as folder:
+            print(subject.attempt(subject.case(given.case, subject.seeds()), Path(folder)))
         return
     found = 0
     for subject in chosen:
@@ -67,13 +69,6 @@ def main() -> None:
         found += ends["findings"]
     if found:
         sys.exit(f"{found} cases ended in neither an answer nor one sentence")
-
-
-def show(subjects: Sequence[Subject], case: int) -> None:
-    """Try a case of a subject without any limits: its traceback is seen."""
-    (subject,) = subjects
-    with tempfile.TemporaryDirectory() as folder:
-        print(subject.attempt(subject.case(case, subject.seeds()), Path(folder)))
 
 
 if __name__ == "__main__":

@@ -172,17 +172,13 @@ class Environment:
 def build(folder: Path) -> Path:
     """Build the wheel into a folder, from a copy, so that nothing is left in the tree."""
     with tempfile.TemporaryDirectory() as copy:
-        copy_sources(Path(copy))
+        ignored = shutil.ignore_patterns("*.egg-info")
+        shutil.copytree(ROOT / "src", Path(copy, "src"), ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
         uv("build", "--quiet", "--wheel", "--clear", "--out-dir", folder, copy)
     (wheel,) = folder.glob("*.whl")
     return wheel
-
-
-def copy_sources(to: Path) -> None:
-    """Copy what the wheel is built from into a folder."""
-    shutil.copytree(ROOT / "src", to / "src", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, to)
 
 
 def find_python(version: str) -> Path | None:

@@ -86,7 +86,9 @@ def commands(text: str) -> Iterator[list[str]]:
     for line in lines:
         command += f"{line}\n"
         try:
-            words = _words(command)
+            split = shlex.shlex(command, posix=True, punctuation_chars=True)
+            split.whitespace_split = True
+            words = [word or "''" for word in split]  # the shell's punctuation among them
         except ValueError:  # a quote that ends on a later line
             continue
         command = ""
@@ -94,13 +96,6 @@ def commands(text: str) -> Iterator[list[str]]:
             if not is_end:
                 own = takewhile(lambda word: word[0] not in "<>", part)
                 yield [*dropwhile(lambda word: re.match(r"[A-Z_]+=", word), own)]
-
-
-def _words(command: str) -> list[str]:
-    """The words of a line, with the shell's punctuation as words."""
-    split = shlex.shlex(command, posix=True, punctuation_chars=True)
-    split.whitespace_split = True
-    return [word or "''" for word in split]
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:

@@ -20,11 +20,6 @@ EXAMPLES = (
 )
 
 
-def texts() -> list[Path]:
-    scripts = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-    return [*PAGES, *(path for path in scripts if path != Path(__file__))]
-
-
 def imported(text: str) -> list[tuple[str, str]]:
     """The module and the name of each import, also within strings and code blocks."""
     return [
@@ -46,9 +41,10 @@ def is_there(module: str, name: str) -> bool:
 
 @pytest.mark.slow
 def test_it_is_there() -> None:
+    scripts = {path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     wanted = {
         (path, *one)
-        for path in texts()
+        for path in {*PAGES} | scripts - {Path(__file__)}
         for one in imported(path.read_text(encoding="utf-8"))
         if one[0] not in EXAMPLES
     }

@@ -58,14 +58,6 @@ def journal(plan: Plan) -> list[str]:
     return (plan.state / "speed.jsonl").read_text(encoding="utf-8").splitlines()
 
 
-def prefill(plan: Plan) -> None:
-    """All that the speed stage measures."""
-    kept = Journal(plan.state / "speed.jsonl")
-    heat = Heat(plan.model, "gpu", plan.frames[0], plan.tokens, plan.where, plan.dtype)
-    for one in ON_GPU * plan.runs:
-        kept.add(heat, one, MEASURED)
-
-
 def texts(plan: Plan) -> list[str]:
     return [(plan.pages / page).read_text(encoding="utf-8") for page in PAGES]
 
@@ -100,7 +92,11 @@ def test_tests_that_fail_or_that_dont_run_arent_done(
     plan: Plan, tmp_path: Path, does: str, summary: str
 ) -> None:
     failing = replace(plan, tests=(file_of_test(tmp_path, does),))
-    prefill(plan)
+    # All that the speed stage measures is there.
+    kept = Journal(plan.state / "speed.jsonl")
+    heat = Heat(plan.model, "gpu", plan.frames[0], plan.tokens, plan.where, plan.dtype)
+    for one in ON_GPU * plan.runs:
+        kept.add(heat, one, MEASURED)
     assert run(failing) == ["tests: failed with exit code 1"]
     assert f"CUDA tests: {summary}" in texts(plan)[0]
     # They are run again, and the newest word counts.

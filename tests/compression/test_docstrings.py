@@ -24,13 +24,6 @@ def test_each_parameter_is_described(name: str) -> None:
         assert any(line.startswith(start) for line in text.splitlines())
 
 
-def last_word(code: str) -> str:
-    """The last line of the error that code ends with, where nothing of the package is imported."""
-    done = warm.run([sys.executable, "-c", code], fresh=True, capture_output=True, text=True)
-    assert done.returncode == 1
-    return done.stderr.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     "home",
     one_of_each_kind(("dycoke_cli", "dycoke_cli.compression.methods.dycoke"), ("dycoke_cli",)),
@@ -41,4 +34,7 @@ def test_a_method_brings_the_engine_when_it_is_called(home: str) -> None:
         f"import sys; from {home} import DyCoke; "
         "assert 'dycoke_cli.engine' not in sys.modules; DyCoke()(object())"
     )
-    assert "UsageError: a method attaches to a transformers model" in last_word(code)
+    done = warm.run([sys.executable, "-c", code], fresh=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "UsageError: a method attaches to a transformers model" in last

@@ -148,18 +148,12 @@ def test_what_is_not_known_is_named(tmp_path: Path, videos: Path) -> None:
     assert dataset.notes() == ["mine.jsonl has fields that aren't known, and are ignored: source"]
 
 
-def documented() -> tuple[str, str]:
-    """The file of docs/evaluate.md, and the command below it."""
-    page = section("evaluate.md", "Questions of your own")
-    (rows,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    (command,) = re.findall(r"\$ dycoke (eval questions\.jsonl --data .*)", page)
-    return rows, command
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) -> None:
-    rows, command = documented()
+    page = section("evaluate.md", "Questions of your own")
+    (rows,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"\$ dycoke (eval questions\.jsonl --data .*)", page)
     file = tmp_path / "questions.jsonl"
     file.write_text(rows, encoding="utf-8")
     name, *flags = command.split()[1:]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from operator import itemgetter
 from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from dycoke_cli.cli.render import view as view_module
 from dycoke_cli.cli.render.figures import Column, as_text, count, table
@@ -22,18 +20,13 @@ CELLS = (
 )
 
 
-def of_cells(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> Table:
-    columns = (
-        Column(heading, itemgetter(number), as_text if heading == "Method" else count)
-        for number, heading in enumerate(headings)
-    )
-    return table(cells, [*columns], caption)
-
-
 def shown(width: int) -> str:
-    made = of_cells(("#", "Method", "Prefill", "Difference"), CELLS, "What it says.")
+    columns = [
+        Column(heading, itemgetter(number), as_text if heading == "Method" else count)
+        for number, heading in enumerate(("#", "Method", "Prefill", "Difference"))
+    ]
     file = io.StringIO()
-    Console(file=file, width=width).print(made)
+    Console(file=file, width=width).print(table(CELLS, columns, "What it says."))
     return file.getvalue()
 
 

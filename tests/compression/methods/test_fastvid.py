@@ -20,11 +20,6 @@ from tests.compression.clips import (
 )
 
 
-def anchors_of(length: int, every: int) -> list[int]:
-    """Frames whose distance from the last is a multiple."""
-    return [t for t in range(length) if (length - 1 - t) % every == 0]
-
-
 def of_segment(
     frames: list, attention: list, counts: list[int], method: FastVID
 ) -> dict[int, list[float]]:
@@ -39,7 +34,8 @@ def of_segment(
         rest.append([n for n in range(size) if n not in salient])
     every = method.anchor_every
     while True:
-        anchors = anchors_of(len(frames), every)
+        # Frames whose distance from the last is a multiple.
+        anchors = [t for t in range(len(frames)) if (len(frames) - 1 - t) % every == 0]
         quotas = evenly_shared(sum(aside), len(anchors))
         if all(q <= len(rest[t]) for t, q in zip(anchors, quotas, strict=True)):
             break

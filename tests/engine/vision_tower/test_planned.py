@@ -83,7 +83,7 @@ def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None
     # The pooling matrix is read once for a video.
     assert Counter(found) == Counter(WAITS[family] * PASSES + ONCE.get(family, []))
     # In each layer behind the choice whole frames attend in one call, and compared ones in another.
-    tower = known.tower or known.packed_tower
+    tower: Any = known.tower or known.packed_tower
     layers = there.model.get_submodule(tower.name).get_submodule(tower.layers)
     assert len(calls) == 2 * PASSES * (len(layers) - 1)
     assert size // 2 < max(calls) < size  # a frame that keeps nothing isn't in any

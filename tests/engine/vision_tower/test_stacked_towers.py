@@ -8,8 +8,6 @@ over. Last, what the tower runs, what other threads see, and what is refused.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -99,36 +97,29 @@ def test_the_tower_runs_less() -> None:
     assert towers.LAYERS_BEFORE < 27
 
 
-def in_rows(model: Any, known: Any) -> AbstractContextManager[object]:
-    return towers.MergedVision(model, known.tower, MERGING.before_vision())
-
-
-def in_one_sequence(model: Any, known: Any) -> AbstractContextManager[object]:
-    return towers.PackedVision(model, known.packed_tower, MERGING.before_vision(), 1)
-
-
-def of_frames(model: Any, known: Any) -> AbstractContextManager[object]:
-    return towers.FramesInTower(model, EarlyTom(retain=0.01, group_threshold=-1.0).merge_frames())
-
-
 @pytest.mark.parametrize(
-    ("family", "merging"),
+    ("family", "kind"),
     [
-        ("llava_onevision", in_rows),
-        ("qwen2_5_vl", in_one_sequence),
-        ("llava_onevision", of_frames),
+        ("llava_onevision", "in rows"),
+        ("qwen2_5_vl", "in one sequence"),
+        ("llava_onevision", "of frames"),
     ],
 )
 @torch.inference_mode()
-def test_other_threads_see_whole_frames(
-    family: str, merging: Callable[[Any, Any], AbstractContextManager[object]]
-) -> None:
+def test_other_threads_see_whole_frames(family: str, kind: str) -> None:
     model, processor = make(family)
-    known = family_of(model.config)
+    known: Any = family_of(model.config)
+    before = MERGING.before_vision()
+    frames = EarlyTom(retain=0.01, group_threshold=-1.0).merge_frames()
+    merging: Any = {
+        "in rows": lambda: towers.MergedVision(model, known.tower, before),
+        "in one sequence": lambda: towers.PackedVision(model, known.packed_tower, before, 1),
+        "of frames": lambda: towers.FramesInTower(model, frames),
+    }[kind]
     prompt = prompt_about(model, processor, clip(9))
     whole = vision.encode_video(model, known, prompt).embeddings
     found = []
-    with merging(model, known):
+    with merging():
         other = threading.Thread(
             target=lambda: found.append(vision.encode_video(model, known, prompt).embeddings)
         )

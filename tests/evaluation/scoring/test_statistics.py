@@ -98,20 +98,16 @@ def test_holm_by_hand() -> None:
     assert holm([None]) == [None]
 
 
-def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float], list[str]]:
-    """Differences of eight questions about each video, that go together within one; mean 0."""
-    of_video = rng.normal(0, 1, (videos, 1)) + rng.normal(0, 1, (videos, 8))
-    names = [str(video) for video in range(videos) for _ in range(8)]
-    return of_video.flatten().tolist(), names
-
-
 @pytest.mark.extended
 def test_intervals_of_few_videos_hold_what_they_say() -> None:
     """Of 95 % intervals as many hold the truth; without factor and quantile, far fewer of 5."""
     videos, rng = 5, np.random.default_rng(5)
     draws, held, held_before, shown = 4000, 0, 0, 0
+    names = [str(video) for video in range(videos) for _ in range(8)]
     for _ in range(draws):
-        mean, error = clustered_mean(*drawn_differences(videos, rng))
+        # Differences of eight questions about each video, that go together within one; mean 0.
+        drawn = rng.normal(0, 1, (videos, 1)) + rng.normal(0, 1, (videos, 8))
+        mean, error = clustered_mean(drawn.flatten().tolist(), names)
         assert mean is not None
         assert error is not None
         interval = t_quantile(0.975, videos - 1) * error
