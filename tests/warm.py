@@ -2,8 +2,7 @@
 
 `Popen` and `run` start `[sys.executable, "-m", module, …]`, `[sys.executable, "-c", code, …]` and
 `[sys.executable, file, …]` as `subprocess` does, but fork them from a process that has imported
-what every command does, and torch and all else that the engine needs (five to twenty seconds of a
-processor): a copy of the process of the tests (`fork_server`), else one of its own.
+what every command does, and torch and all else that the engine needs (five seconds of a processor).
 Where such a command has workers, so is the process that these are forked from. One that is `fresh`
 imports this package itself, for plug-ins are read then; PYTHONPATH may be another.
 Ctrl-C and a hang-up reach them even if the tests run in the background.
@@ -15,11 +14,9 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import faulthandler
 import gc
 import importlib
 import io
-import logging
 import os
 import pickle
 import runpy
@@ -30,9 +27,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, partialmethod
+from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NoReturn
@@ -53,8 +50,6 @@ READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_",
 STREAMS = ("stdin", "stdout", "stderr")
 _libraries: set[str] = set()
 """The modules that a process has imported when it is forked, without those of `OWN`."""
-_PATHS = [*sys.path]
-"""As an interpreter begins; pytest adds the folders of the tests."""
 _kept: list[Any] = []
 """What was the parent's, for objects that come to an end close files that have its numbers here."""
 UNBUFFERED, PATH = "PYTHONUNBUFFERED", "PYTHONPATH"
@@ -172,35 +167,23 @@ def _forking(python: str, imported: Sequence[str], environment: Mapping[str, str
         return _servers[python, imported]
 
 
-def fork_server() -> None:
-    """Copy this process, before its first test, to fork others from: all is imported here."""
-    _servers[sys.executable, IMPORTED] = _Forking(None, IMPORTED, os.environ)
-
-
 class _Forking:
-    """The process that others are forked from: of a Python, or a copy of this one."""
+    """The process that others are forked from."""
 
     def __init__(
-        self, python: str | None, imported: Sequence[str], environment: Mapping[str, str]
+        self, python: str, imported: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         self.environment = read_early(environment)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            if python is None:
-                process = os.fork()
-                if not process:
-                    _begin_anew(theirs)
-                    _serve(theirs, imported)
-                self._wait: Callable[[], Any] = partial(os.waitpid, process, 0)
-            else:
-                self._wait = subprocess.Popen(
-                    [python, "-m", "tests.warm", str(theirs.fileno()), *imported],
-                    cwd=ROOT,
-                    env={**environment},
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                ).wait
+            self._process = subprocess.Popen(
+                [python, "-m", "tests.warm", str(theirs.fileno()), *imported],
+                cwd=ROOT,
+                env={**environment},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
         atexit.register(self.close)
 
     def start(self, start: _Start, streams: list[int]) -> int:
@@ -222,45 +205,13 @@ class _Forking:
 
     def close(self) -> None:
         self._channel.close()
-        self._wait()
-
-
-def _begin_anew(channel: socket.socket) -> None:
-    """Take back what pytest changed in this process, and close what is open."""
-    null, kept = os.open(os.devnull, os.O_RDWR), channel.fileno()
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    faulthandler.disable()
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-    atexit._clear()
-    _default_handlers()
-    sys.path[:] = _PATHS
-    sys.meta_path[:] = [f for f in sys.meta_path if not type(f).__module__.startswith("_pytest")]
-    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
-    logging.root.handlers.clear()
-    for name in STREAMS:
-        _kept.append(getattr(sys, name))
-        setattr(sys, name, getattr(sys, f"__{name}__"))
-    _forget(name for name in sys.modules if not _is_library(name) and OWN[0] not in name)
-
-
-def _default_handlers() -> None:
-    for number in signal.valid_signals() - {signal.SIGINT}:
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _is_library(name: str) -> bool:
-    file = getattr(sys.modules[name], "__file__", None) or ""
-    of_checkout = file.startswith(f"{ROOT}{os.sep}") and "site-packages" not in file
-    return not of_checkout and name.partition(".")[0] not in OWN
+        self._process.wait()
 
 
 def _serve(channel: socket.socket, imported: Sequence[str]) -> NoReturn:
     for module in imported:
         importlib.import_module(module)
-    _libraries.update(filter(_is_library, sys.modules))
+    _libraries.update(name for name in sys.modules if name.partition(".")[0] not in OWN)
     stock = subprocess.Popen._execute_child  # type: ignore[attr-defined]
     subprocess.Popen._execute_child = partialmethod(_execute_child, stock)  # type: ignore[attr-defined]
     gc.collect()
@@ -350,20 +301,19 @@ def _execute_child(
     _kept.extend(getattr(sys, name) for name in STREAMS)
     _open_streams(bool(environment.get(UNBUFFERED)))
     atexit._clear()
-    _default_handlers()
+    for number in signal.valid_signals() - {signal.SIGINT}:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     os._exit(_run(command[1:]))
 
 
 def _forget_all_but_libraries() -> None:
-    _kept.append(sys.modules["__main__"])
-    _forget({*sys.modules} - _libraries)
-
-
-def _forget(names: Iterable[str]) -> None:
-    for name in [*names]:
-        _kept.append(sys.modules.pop(name))
+    others = {*sys.modules} - _libraries
+    _kept.extend(map(sys.modules.get, others | {"__main__"}))
+    for name in others:
+        del sys.modules[name]
 
 
 def _run(arguments: list[str]) -> int:

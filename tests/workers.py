@@ -21,7 +21,6 @@ from typing import NoReturn
 import pytest
 
 from dycoke_cli.processes.sandbox import end_with
-from tests import warm
 
 NUMBER = struct.Struct("i")
 
@@ -107,7 +106,6 @@ def _work(
         # Its pool of threads stayed behind. Each thread that uses one first would make another, and
         # two at once fail ("pool INTERNAL ASSERT FAILED").
         torch.set_num_threads(torch.get_num_threads())
-    warm.fork_server()
     config, code = session.config, 1
     try:
         plugins = config.pluginmanager

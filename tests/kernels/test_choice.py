@@ -49,22 +49,17 @@ def model(family: str = "llava_onevision", dtype: torch.dtype = torch.bfloat16) 
     return MAKERS[family]()[0].eval().to(dtype)
 
 
-@pytest.mark.parametrize(
-    ("has", "dtype", "custom"),
-    [
-        (BFLOAT16, torch.bfloat16, NAME),
-        ([], torch.bfloat16, NAME),  # another architecture, which doesn't name them
-        (AMX, torch.bfloat16, SDPA),
-        (VNNI, torch.bfloat16, DECODE_ONLY),  # which emulates it
-        (AVX2, torch.bfloat16, DECODE_ONLY),
-        *((has, torch.float32, DECODE_ONLY) for has in ([], AVX2, VNNI, BFLOAT16, AMX)),
-    ],
-)
-def test_attention_by_instructions_and_dtype(
-    has: list[str], dtype: torch.dtype, custom: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replacing, "instructions", lambda: has)
-    assert choose_kernels(model(dtype=dtype), quantized=False).attention == custom
+def test_attention_by_instructions_and_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, has, custom in (
+        (half := model(), BFLOAT16, NAME),
+        (half, [], NAME),  # another architecture, which doesn't name them
+        (half, AMX, SDPA),
+        (half, VNNI, DECODE_ONLY),  # which emulates it
+        (half, AVX2, DECODE_ONLY),
+        *((model(dtype=torch.float32), has, DECODE_ONLY) for has in ([], AVX2, BFLOAT16, AMX)),
+    ):
+        monkeypatch.setattr(replacing, "instructions", lambda has=has: has)
+        assert choose_kernels(given, quantized=False).attention == custom, has
 
 
 @pytest.mark.parametrize("amx", [True, False])

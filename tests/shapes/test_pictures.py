@@ -107,6 +107,13 @@ LOOKS = {"enter": enters, "leave": leaves, "move": moves, "bounce": bounces, "sp
          "grow": grows, "shrink": shrinks, "hit": hits, "hide": hides, "turn": turns}  # fmt: skip
 
 
+def test_what_is_beside_the_picture_isnt_painted() -> None:
+    for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1)):
+        for far in (0.7, 0.85):
+            script = one_thing(offset=(far * x, far * y))
+            assert not mask(render(script, np.array([0.0]), SIZE)[0], "red").any()
+
+
 @pytest.mark.parametrize("deed", list(LOOKS))
 def test_events_look_like_what_they_are(deed: str) -> None:
     found, i = 0, 0

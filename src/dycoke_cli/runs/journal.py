@@ -121,11 +121,7 @@ J = TypeVar("J", bound=Journal)
 
 @contextmanager
 def open_journal(kind: type[J], path: Path) -> Iterator[J]:
-    """Lock a journal and open it for appending; creates the file and its folder if necessary."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(unwritable(path.parent, error)) from error
+    """Lock a journal and open it for appending; creates the file, and the lock its folder."""
     with locked(path):
         if kind.drops_damaged:
             check_own(path, kind.begin, kind.what)
