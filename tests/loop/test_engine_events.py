@@ -352,6 +352,19 @@ def test_each_video_that_is_read_again_is_freed(asking: Asking) -> None:
     assert len(asking.pretended.read) == 3
 
 
+def test_a_video_in_windows_may_be_opened_again_and_one_that_is_read_is_not(asking: Asking) -> None:
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("One?"))
+        asking.wait_until_read([pending])
+        video = pending.video
+        assert video is not None
+        for is_read, windows, expected in (
+            (False, None, False), (True, None, True), (True, WindowQueue(1), False),
+        ):  # fmt: skip
+            video.reading.is_read, video.reading.windows = is_read, windows
+            assert pending.is_read is expected
+
+
 def test_a_video_whose_windows_another_method_took_is_read_again(asking: Asking) -> None:
     with asking.engine() as engine:
         [pending] = engine.submit(asking.ask("One?", method="evs"))

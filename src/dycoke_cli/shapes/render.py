@@ -16,7 +16,7 @@ REACH = 1.5
 LEVELS = {"black": 16.0, "gray": 128.0, "white": 240.0}
 # Side of the card and height of its font, in sides of the picture.
 CARD, FONT = 0.27, 0.25
-PAPER, INK, EDGE = (250, 250, 250), (20, 20, 20), (20, 20, 20)
+PAPER, INK, EDGE = (250, 250, 250), (20, 20, 20), (20, 20, 20)  # equivalent: nobody sees a level
 # Cards are drawn at this multiple of their size and scaled down, which anti-aliases the glyph.
 OVERSAMPLING = 4
 
