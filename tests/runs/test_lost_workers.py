@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -251,10 +252,9 @@ def test_workers_that_die_while_they_load_end_the_run_though_others_had_loaded(
 
 def serve_pretended(connection: Connection, plan: RunPlan, threads: int) -> None:
     """A worker whose engine pretends."""
-    connection.send(pool.LOADED)
-    for event in pool.answers_of_numbered(Pretended(pause_s=0.01), connection.recv):
-        connection.send(event)
-    connection.send(None)
+    sys.modules["dycoke_cli.loop.answer_batch"] = ModuleType("answer_batch")
+    pool.engine_of_worker = lambda *_: Pretended(pause_s=0.1)  # type: ignore[assignment,return-value]
+    serve_as_ever(connection, plan, threads)
 
 
 def test_what_fails_in_a_worker_is_told_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +277,18 @@ def test_a_run_that_is_to_end_ends(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Warned, "__setattr__", stop_when_ready)
     with pytest.raises(AssertionError):  # not all of them have a line
         run(*CLIPS)
+
+
+def test_one_that_has_handed_out_all_ends_as_well(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_serve", serve_pretended)
+    listener, plan = Listener(), replace(PLAN, workers=WORKERS)
+    groups = groups_named(tmp_path, *(f"{number}.mp4" for number in range(16)))
+    found = outcomes_of(groups, plan, asker_here, listener)
+    assert len([*islice(found, 16)]) == 16
+    listener.stopping = True
+    assert len([*found]) < 10
 
 
 def serve_unloadable(connection: Connection, plan: RunPlan, threads: int) -> None:

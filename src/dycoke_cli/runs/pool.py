@@ -7,11 +7,13 @@ asked again at the end, one at a time.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Error
@@ -213,11 +215,13 @@ def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     # Here, since the process that hands questions out needs no engine; a failure ends this one.
     import dycoke_cli.loop.answer_batch  # noqa: F401
 
+    listener, messages = Listener(), SimpleQueue[Message]()
+    threading.Thread(target=_read, args=(connection, messages, listener), daemon=True).start()
     try:
         with engine_of_worker(plan, threads) as engine:
             engine.begin_run()
             connection.send(LOADED)
-            for number, event in answers_of_numbered(engine, connection.recv):
+            for number, event in answers_of_numbered(engine, messages.get, listener):
                 connection.send((number, event))
         connection.send(None)
     except HUNG_UP:  # the run has ended: there is nobody to send the error to
@@ -225,6 +229,16 @@ def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     except Exception as error:
         error.add_note(traceback.format_exc())
         connection.send(error)
+
+
+def _read(connection: Connection, messages: SimpleQueue[Message], listener: Listener) -> None:
+    """Receive while questions are answered: `STOP` may come when all have been handed out."""
+    try:
+        while not listener.stopping:
+            messages.put(message := connection.recv())
+            listener.stopping = message == STOP
+    except HUNG_UP:
+        messages.put(None)
 
 
 def engine_of_worker(plan: RunPlan, threads: int) -> Engine:
@@ -239,16 +253,15 @@ def engine_of_worker(plan: RunPlan, threads: int) -> Engine:
 
 
 def answers_of_numbered(
-    asker: Asker, receive: Callable[[], Message]
+    asker: Asker, receive: Callable[[], Message], listener: Listener
 ) -> Iterator[tuple[int, Answered | Failed]]:
     """Answer questions that another process numbers and sends; gives their last events."""
-    listener, numbers = Listener(), dict[str | None, int]()
+    numbers = dict[str | None, int]()
 
     def groups() -> Iterator[Sequence[Ask]]:
         while isinstance(message := receive(), list):
             numbers.update({ask.key: number for number, ask in message})
             yield [ask for _, ask in message]
-        listener.stopping = message == STOP
 
     for ask, event in answers_of(asker, groups(), listener):
         yield numbers.pop(ask.key), _sendable(event)

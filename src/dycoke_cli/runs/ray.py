@@ -383,7 +383,7 @@ class RayWorker:
         """Answer questions about a few videos."""
         assert self._asker is not None, "`load` is called first"
         try:
-            return [*answers_of_numbered(self._asker, iter([asks, None]).__next__)]
+            return [*answers_of_numbered(self._asker, iter([asks, None]).__next__, Listener())]
         except Exception as error:
             return explain(error)
 
