@@ -5,6 +5,7 @@ import torch
 
 import dycoke_cli
 from dycoke_cli.compression.method import with_model_defaults
+from dycoke_cli.compression.methods.sparsevlm import clusters_of
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 
@@ -63,6 +64,10 @@ def test_defaults_are_the_papers():
 def test_out_of_range(parameters, sentence):
     with pytest.raises(UsageError, match=sentence):
         create("dycoke", **parameters)
+
+
+def test_sparsevlm_recycles_three_tenths_of_what_it_drops() -> None:
+    assert [clusters_of(n) for n in (0, 1, 9, 100)] == [(0, 0), (1, 1), (3, 1), (31, 4)]
 
 
 def test_selections_of_sparsevlm_must_not_descend() -> None:

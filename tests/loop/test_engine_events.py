@@ -356,12 +356,11 @@ def test_a_video_in_windows_may_be_opened_again_and_one_that_is_read_is_not(aski
     with asking.engine() as engine:
         [pending] = engine.submit(asking.ask("One?"))
         asking.wait_until_read([pending])
-        video = pending.video
-        assert video is not None
+        reading = pending.video.reading
         for is_read, windows, expected in (
             (False, None, False), (True, None, True), (True, WindowQueue(1), False),
         ):  # fmt: skip
-            video.reading.is_read, video.reading.windows = is_read, windows
+            reading.is_read, reading.windows = is_read, windows
             assert pending.is_read is expected
 
 

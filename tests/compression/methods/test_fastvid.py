@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -59,20 +61,18 @@ def of_segment(
     return found
 
 
+OPTIONS: list[dict[str, float]] = [
+    {},
+    {"min_segments": 1, "segment_threshold": -1.0},
+    {"min_segments": 2, "segment_threshold": 0.3, "contextual": 0.7, "anchor_weight": 0.2},
+]
+
+
 @pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"min_segments": 1, "segment_threshold": -1.0},
-        {"min_segments": 2, "segment_threshold": 0.3, "contextual": 0.7, "anchor_weight": 0.2},
-    ],
-    ids=["defaults", "one segment", "much merged"],
-)
-def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
+def test_it_is_the_rule_by_loops(clip: str) -> None:
     of_clip = given(clip)
     lists = [x.double().tolist() for x in (of_clip.features, of_clip.attention)]
-    for retain in BUDGETS:
+    for retain, options in product(BUDGETS, OPTIONS):
         method = FastVID(retain=retain, **options)
         assert_selected(method.choose(of_clip), by_segments(*lists, retain, method, of_segment))
 

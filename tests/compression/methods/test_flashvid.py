@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 
@@ -94,19 +95,17 @@ def of_segment(
     return found
 
 
+OPTIONS: list[dict[str, float]] = [
+    {},
+    {"min_segments": 1, "segment_threshold": -1.0},
+    {"min_segments": 2, "segment_threshold": 0.5, "merge_threshold": 0.1, "contextual": 0.7},
+]
+
+
 @pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"min_segments": 1, "segment_threshold": -1.0},
-        {"min_segments": 2, "segment_threshold": 0.5, "merge_threshold": 0.1, "contextual": 0.7},
-    ],
-    ids=["defaults", "one segment", "much merged"],
-)
-def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
+def test_it_is_the_rule_by_loops(clip: str) -> None:
     of_clip = given(clip)
     lists = [x.double().tolist() for x in (of_clip.features, of_clip.attention)]
-    for retain in BUDGETS:
+    for retain, options in product(BUDGETS, OPTIONS):
         method = FlashVID(retain=retain, **options)
         assert_selected(method.choose(of_clip), by_segments(*lists, retain, method, of_segment))

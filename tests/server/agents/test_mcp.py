@@ -105,6 +105,7 @@ def test_a_question(pretended: tuple[VideoTools, Fake]) -> None:
     assert model.read == [16]
     done = [one for one, _, _ in progress]
     assert done == sorted(done)
+    assert max(done) <= 1
     assert {total for _, total, _ in progress} == {1.0}
     assert progress[-1][2] == "Generating"
 
