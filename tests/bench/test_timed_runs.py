@@ -96,7 +96,10 @@ def test_each_question_counts_as_if_it_had_been_asked_alone(asker: PretendedAske
     [none] = rows_of("none")
     # decode 1, preprocess 0.5, vision 4, prefill 2, TTFT, decode 0.75 of three tokens, in all
     alone = (1.0, 0.5, 4.0, 2.0, 7.5, 0.75, 0.25, 8.25)
-    assert [astuple(times) for _, times in run(asker, none)] == [alone, alone]
+    told: list[str] = []
+    answers = measure(asker, none, "v", QUESTIONS, REQUEST, told.append)  # type: ignore[arg-type]
+    assert [astuple(times) for _, times in answers] == [alone, alone]
+    assert told == ["Who? is hard", "Where? is hard"]
 
 
 def test_every_run_begins_with_the_file_and_reuses_nothing(
@@ -141,12 +144,6 @@ def test_a_single_token_has_no_time_per_token(
     asker.generated = generated
     [none] = rows_of("none")
     assert run(asker, none)[0][1].decode_per_token == per_token
-
-
-def test_what_the_engine_warns_of_is_told(asker: PretendedAsker) -> None:
-    told: list[str] = []
-    measure(asker, rows_of("none")[0], "v", QUESTIONS, REQUEST, told.append)  # type: ignore[arg-type]
-    assert told == ["Who? is hard", "Where? is hard"]
 
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,8 +155,8 @@ def run_process(
 def run_several(*commands: Sequence[str | Path], **environment: str) -> list[Outcome]:
     """Run commands, one after the other, in one process that the environment is read in."""
     told = json.dumps([[str(word) for word in words] for words in commands])
-    path = {"PYTHONPATH": python_path()}
-    done = run_process([sys.executable, "-m", "tests.cli.several"], told, **path | environment)
+    environment = {"PYTHONPATH": python_path(), **environment}
+    done = run_process([sys.executable, "-m", "tests.cli.several"], told, **environment)
     assert done.code == 0, done.err
     return [Outcome(**outcome) for outcome in done.objects]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ import torch
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.kernels import attention as attention_interface
 from dycoke_cli.kernels.attention import NAME
-from dycoke_cli.kernels.attention import attention as attend
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.exactness import assert_same_steps, generated
@@ -137,13 +137,14 @@ def test_who_asks_for_other_attention_keeps_it() -> None:
 
 
 def test_what_our_shapes_lack_is_left_to_the_stock_function(used) -> None:
-    key, module = torch.randn(1, 2, 5, 8), torch.nn.Module()
+    key, attend = torch.randn(1, 2, 5, 8), partial(attention_interface.attention, torch.nn.Module())
+    one = key[:, :, :1]
     with torch.no_grad():
         for lacking in ({"cache": object()}, {"dropout": 0.5}):
-            attend(module, key[:, :, :1], key, key, None, **lacking)
+            attend(one, key, key, None, **lacking)
         with pytest.raises(ValueError, match="softcap"):  # which that one hasn't got, either
-            attend(module, key[:, :, :1], key, key, None, softcap=30.0)
+            attend(one, key, key, None, softcap=30.0)
         assert not used
-        attend(module, key[:, :, :1], key, key, None)
-        attend(module, key, key, key, None)  # one that doesn't say so is causal
+        for query in (one, key):  # a module that doesn't say so is causal
+            attend(query, key, key, None)
     assert used == {"decode_attention": 1, "causal_attention": 1}

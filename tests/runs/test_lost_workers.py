@@ -12,6 +12,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -301,8 +302,15 @@ def serve_unloadable(connection: Connection, plan: RunPlan, threads: int) -> Non
 serve_as_ever = pool._serve
 
 
-def test_a_worker_that_cannot_load_says_where(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_serve", serve_unloadable)
+def serve_unread(connection: Connection, plan: RunPlan, threads: int) -> None:
+    """A worker that can't unpickle what it is sent."""
+    connection.recv = lambda: cannot_load(plan, threads)
+    serve_pretended(connection, plan, threads)
+
+
+@pytest.mark.parametrize("serve", [serve_unloadable, serve_unread])
+def test_a_worker_that_fails_says_where(serve: Any, run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pool, "_serve", serve)
     with pytest.raises(ModelError, match="hasn't got the model") as error:
         run(*CLIPS)
     assert "in cannot_load" in error.value.__notes__[0]

@@ -38,8 +38,8 @@ LOADED = "the model is loaded"
 """Sent by a worker."""
 STOP = "only the answers under way are still wanted"
 """Sent to a worker."""
-Message = list[tuple[int, Ask]] | str | None
-"""Questions about a video with their numbers; `STOP`, or None where no more will come."""
+Message = list[tuple[int, Ask]] | str | Exception | None
+"""Questions about a video with their numbers; `STOP`, None if no more will come, or an error."""
 
 
 def start_importing() -> None:
@@ -237,8 +237,8 @@ def _read(connection: Connection, messages: SimpleQueue[Message], listener: List
         while not listener.stopping:
             messages.put(message := connection.recv())
             listener.stopping = message == STOP
-    except HUNG_UP:
-        messages.put(None)
+    except Exception as error:  # raised where the message is waited for
+        messages.put(error)
 
 
 def engine_of_worker(plan: RunPlan, threads: int) -> Engine:
@@ -262,6 +262,8 @@ def answers_of_numbered(
         while isinstance(message := receive(), list):
             numbers.update({ask.key: number for number, ask in message})
             yield [ask for _, ask in message]
+        if isinstance(message, Exception):
+            raise message
 
     for ask, event in answers_of(asker, groups(), listener):
         yield numbers.pop(ask.key), _sendable(event)

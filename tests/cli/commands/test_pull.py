@@ -317,8 +317,7 @@ def test_what_comes_by_xet_is_kept_and_found(xet_hub: Hub, tmp_path: Path) -> No
 
 def test_an_environment_without_the_package_for_xet(xet_hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_XET)
-    path = python_path(tmp_path)
-    pulled, shown = models(xet_hub, tmp_path, PULL, INFO, PYTHONPATH=path)
+    pulled, shown = models(xet_hub, tmp_path, PULL, INFO, PYTHONPATH=python_path(tmp_path))
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{COMMIT}\n", "")
     assert sent_by_xet(xet_hub) == 0
     assert [file for _, file, _ in xet_hub.fetched] == NEEDED

@@ -12,12 +12,9 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.prompts import stock_processor
 from dycoke_cli.models.prompts.chat import text_ids
-from dycoke_cli.models.prompts.stock_processor import (
-    CollapsedTokenizer,
-    _Bounded,
-    processor_memory_limited,
-)
+from dycoke_cli.models.prompts.stock_processor import CollapsedTokenizer, processor_memory_limited
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.families.sessions import bundled
@@ -162,9 +159,9 @@ def test_frames_that_a_processor_makes_too_large_are_refused(make):
         assert make(frames, 100).shape == (1, 3, 100, 100)
         made = make(frames.to("meta"), 10_000)  # has no data
     assert made.nbytes == 1_200_000_000
-    with _Bounded(120_000):
+    with stock_processor._Bounded(120_000):
         make(frames, 100)
-    with pytest.raises(MemoryError), _Bounded(119_999):
+    with pytest.raises(MemoryError), stock_processor._Bounded(119_999):
         make(frames, 100)
     refused = pytest.raises(ModelError, match="more of the frames than this machine should give")
     with refused, processor_memory_limited(frames.nbytes):
