@@ -17,6 +17,7 @@ from benchmarks.page import ROOT
 from benchmarks.speed.contestants import ON_GPU
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
+from tests.imports import python_path
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000, 4.0)
 PAGES = ("speed.md", "models.md")
@@ -177,7 +178,7 @@ def test_it_needs_no_package_that_transformers_does_without(plan: Plan) -> None:
     """Neither the decoder nor what the command line is made of is on a machine with a GPU."""
     (plan.pages / "sitecustomize.py").write_text(ABSENCE, encoding="utf-8")
     (plan.pages / "rehearsal.py").write_text(REHEARSAL, encoding="utf-8")
-    path = os.pathsep.join(map(str, (plan.pages, ROOT / "src", ROOT)))
+    path = python_path(plan.pages)
     command = [sys.executable, str(plan.pages / "rehearsal.py"), str(plan.pages)]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False

@@ -50,13 +50,14 @@ def model(family: str = "llava_onevision", dtype: torch.dtype = torch.bfloat16) 
 
 
 def test_attention_by_instructions_and_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    half, single = model(), model(dtype=torch.float32)
     for given, has, custom in (
-        (half := model(), BFLOAT16, NAME),
+        (half, BFLOAT16, NAME),
         (half, [], NAME),  # another architecture, which doesn't name them
         (half, AMX, SDPA),
         (half, VNNI, DECODE_ONLY),  # which emulates it
         (half, AVX2, DECODE_ONLY),
-        *((model(dtype=torch.float32), has, DECODE_ONLY) for has in ([], AVX2, BFLOAT16, AMX)),
+        *((single, has, DECODE_ONLY) for has in ([], AVX2, VNNI, BFLOAT16, AMX)),
     ):
         monkeypatch.setattr(replacing, "instructions", lambda has=has: has)
         assert choose_kernels(given, quantized=False).attention == custom, has

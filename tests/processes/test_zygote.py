@@ -110,7 +110,7 @@ def test_no_secret_comes_along(monkeypatch: pytest.MonkeyPatch, *, forks: bool) 
     one.stop()
 
 
-@pytest.mark.parametrize("forks", [True, False])
+@pytest.mark.parametrize("forks", STARTS)
 @pytest.mark.parametrize(
     ("do", "code"), [("exit", 7), ("end", 0), ("fail", 1), ("die", -11), ("hide", -9)]
 )
@@ -118,8 +118,6 @@ def test_its_end_is_told(
     monkeypatch: pytest.MonkeyPatch, *, forks: bool, do: str, code: int
 ) -> None:
     """As where processes can't be forked; one that hides its end is killed."""
-    if forks and sys.platform != "linux":
-        pytest.skip("no forks here")
     monkeypatch.setattr("dycoke_cli.processes.zygote.FORKS", forks)
     if do == "hide":
         monkeypatch.setattr("dycoke_cli.processes.zygote._ENDING_S", 0.2)
